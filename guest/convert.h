@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Conversion: make a guest boot on the target's virtual hardware.
+ *
+ * Works on the clones of one launch, never on the replica.  All disks of the guest are
+ * given in the machine's order.  A conversion that failed or was killed leaves
+ * the clones in an undefined state: the caller throws them away and clones anew.
+ * A guest must not be converted twice; the caller remembers that it was.
+ *
+ * Blocking: minutes; ends soon after cancel_fd becomes readable, and at the deadline.
+ * Isolation: the guest's file systems are parsed only inside libguestfs's appliance, in a
+ * child process without secrets of any platform.
+ */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "connectors/endpoint_spec.h"
+
+enum bf_convert_mode {
+    BF_CONVERT_AUTO = 0, /* the best way for this guest */
+    BF_CONVERT_V2V,      /* virt-v2v-in-place */
+    BF_CONVERT_NONE,     /* the guest boots as it is */
+    BF_CONVERT_MODE_MAX,
+};
+
+struct bf_convert_request {
+    enum bf_convert_mode mode;
+    const struct bf_endpoint_spec *const *disks; /* file of raw or qcow2, or an NBD URI */
+    size_t disk_count;
+    const char *name; /* of the machine, for logs */
+    bool uefi;
+    const char *virtio_win; /* directory or ISO with Windows drivers; NULL: the default places */
+    const char *work_directory; /* exists, private, for mount points and sockets */
+    struct bf_deadline deadline;
+    int cancel_fd; /* -1: none */
+    /* Called with a line of progress for people; may be NULL. */
+    void (*progress)(const char *line, void *user);
+    void *user;
+};
+
+struct bf_convert_report {
+    char *method;                 /* "none", "v2v" */
+    char *guest_os;               /* "Debian GNU/Linux 12"; NULL unknown */
+    bool virtio;                  /* virtio drivers are in place, by evidence */
+    char *log_tail;               /* last lines of the tool */
+    struct json_object *warnings; /* array of texts */
+    double seconds;
+};
+
+int bf_convert_run(const struct bf_convert_request *request, struct bf_convert_report *ret_report,
+                   struct bf_error *err);
+void bf_convert_report_done(struct bf_convert_report *report);
+
+const char *bf_convert_mode_to_string(enum bf_convert_mode mode);
+int bf_convert_mode_from_string(const char *text, enum bf_convert_mode *ret_mode,
+                                struct bf_error *err);
