@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What blockferryd is started with.  One table in config.c drives options, help and defaults. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct bf_config {
+    char *state_directory; /* --state DIR */
+    char *run_directory;   /* --run DIR: sockets and scratch; short */
+    char *socket_path;     /* --socket PATH; a socket passed by systemd wins */
+    char *socket_group;    /* --socket-group NAME: who may connect beside root; NULL: owner only */
+    char *seal_key_path;   /* --seal-key FILE; NULL: $CREDENTIALS_DIRECTORY/seal-key, else
+                              STATE/seal.key (made) */
+    char *virtio_win;      /* --virtio-win DIR|ISO */
+    uint64_t max_rounds;   /* --max-rounds N: rounds at the same time */
+    uint64_t max_launches; /* --max-launches N */
+    char *log_level;       /* --log-level LEVEL */
+};

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The service as the API sees it: reads as JSON, verbs that start jobs.
+ *
+ * Threads: the main loop thread; no call blocks on a platform.  What has to ask a
+ * platform is a "question": it runs on a worker thread and answers by callback
+ * on the main loop thread.
+ * Ownership: returned JSON belongs to the caller.
+ * The JSON shapes are docs/openapi.yaml's.
+ */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct bf_service;
+
+/* --- reads (from the store and live progress) --- */
+int bf_service_status(struct bf_service *service, struct json_object **ret, struct bf_error *err);
+int bf_service_platforms(struct bf_service *service, struct json_object **ret,
+                         struct bf_error *err);
+int bf_service_platform(struct bf_service *service, const char *name, struct json_object **ret,
+                        struct bf_error *err);
+int bf_service_replications(struct bf_service *service, struct json_object **ret,
+                            struct bf_error *err);
+int bf_service_replication(struct bf_service *service, const char *name, struct json_object **ret,
+                           struct bf_error *err);
+int bf_service_rounds(struct bf_service *service, const char *name, uint64_t limit,
+                      struct json_object **ret, struct bf_error *err);
+int bf_service_points(struct bf_service *service, const char *name, struct json_object **ret,
+                      struct bf_error *err);
+int bf_service_launches(struct bf_service *service, const char *name, struct json_object **ret,
+                        struct bf_error *err);
+int bf_service_jobs(struct bf_service *service, const char *name, uint64_t limit,
+                    struct json_object **ret, struct bf_error *err);
+int bf_service_ledger(struct bf_service *service, int all, struct json_object **ret,
+                      struct bf_error *err);
+int bf_service_events(struct bf_service *service, const char *replication, uint64_t after,
+                      uint64_t limit, struct json_object **ret, struct bf_error *err);
+int bf_service_report(struct bf_service *service, const char *name, struct json_object **ret,
+                      struct bf_error *err);
+
+/* --- changes without a platform --- */
+/* body: {"name","type","url","user"?,"password"?,"options"?}; the password is sealed at once. */
+int bf_service_platform_add(struct bf_service *service, struct json_object *body,
+                            struct json_object **ret, struct bf_error *err);
+int bf_service_platform_remove(struct bf_service *service, const char *name, struct bf_error *err);
+/* body: {"policy":{...}} and/or {"mapping":{...}}, merged by field. */
+int bf_service_replication_change(struct bf_service *service, const char *name,
+                                  struct json_object *body, struct json_object **ret,
+                                  struct bf_error *err);
+
+/* --- verbs: check the state, start a job, return {"job":id,"state":...} at once ---
+ * verb: "check", "sync", "pause", "resume", "cancel", "drill", "drill-end", "cutover",
+ * "confirm", "rollback", "remove".  body may be NULL. */
+int bf_service_verb(struct bf_service *service, const char *name, const char *verb,
+                    struct json_object *body, struct json_object **ret, struct bf_error *err);
+
+/* --- questions: answered later on the main loop, exactly once --- */
+typedef void bf_answer_fn(struct json_object *answer, struct bf_error *err, void *user);
+/* err set: answer NULL.  The callee takes over neither.  kind and what it needs:
+ *   "platform-test" {"name"} | "machines" {"platform"} | "machine" {"platform","machine"}
+ *   "resources" {"platform"} | "replicate" {the POST /replications body}: looks the machine up,
+ *   prechecks it and makes the replication | "reconcile" {"platform"?}: what carries our tag there
+ * and is not in the ledger
+ */
+int bf_service_ask(struct bf_service *service, const char *kind, struct json_object *body,
+                   bf_answer_fn *fn, void *user, struct bf_error *err);
+
+/* --- live events: called on the main loop thread for each event stored and for progress --- */
+typedef void bf_event_fn(struct json_object *event, void *user);
+unsigned bf_service_subscribe(struct bf_service *service, bf_event_fn *fn, void *user);
+void bf_service_unsubscribe(struct bf_service *service, unsigned id);
