@@ -39,6 +39,7 @@
     X(NO_SUCH_REPLICATION, NOT_FOUND, false, "no replication of this name exists", "see blockferry list") \
     X(NO_SUCH_POINT, NOT_FOUND, false, "the replication has no such point", "see blockferry points NAME") \
     X(NO_SUCH_JOB, NOT_FOUND, false, "there is no such job", "see blockferry show NAME") \
+    X(NO_SUCH_LEDGER_ENTRY, NOT_FOUND, false, "the ledger has no such entry", "see blockferry ledger --all") \
     X(ALREADY_REPLICATED, CONFLICT, false, "the machine already has a replication", "use that one, or remove it first") \
     X(CONFIRM_NEEDED, INPUT, false, "this step must be confirmed", "repeat with --yes") \
     X(PRECHECK_BLOCKED, CONFLICT, false, "a precheck blocks this", "see blockferry check NAME; fix or waive the findings") \
