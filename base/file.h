@@ -19,6 +19,10 @@ int bf_fd_write_all(int fd, const void *data, size_t length, struct bf_error *er
 int bf_file_replace(const char *path, const void *data, size_t length, mode_t mode,
                     struct bf_error *err);
 
+/* As bf_file_replace(), but an existing file is left alone: BF_E_EXISTS. */
+int bf_file_create(const char *path, const void *data, size_t length, mode_t mode,
+                   struct bf_error *err);
+
 /* mkdir -p with this mode for what is made; an existing directory is fine. */
 int bf_directory_make(const char *path, mode_t mode, struct bf_error *err);
 /* Remove a directory below which only files and directories of ours are.  Missing is fine. */

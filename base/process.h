@@ -39,6 +39,11 @@ pid_t bf_process_pid(const struct bf_process *process);
 int bf_process_pidfd(const struct bf_process *process);  /* readable when it has ended; borrowed */
 int bf_process_stdin(const struct bf_process *process);  /* borrowed; -1 if not asked for */
 int bf_process_stdout(const struct bf_process *process); /* borrowed; -1 if not asked for */
+/* For the poll loop of a caller that reads standard output itself: when bf_process_stderr() is
+ * readable (borrowed; -1: nothing more comes), bf_process_drain() moves what is there into the tail
+ * and does not block.  A caller that never drains can stop a child that fills the pipe (64 KiB). */
+int bf_process_stderr(const struct bf_process *process);
+void bf_process_drain(struct bf_process *process);
 void bf_process_close_stdin(struct bf_process *process);
 int bf_process_signal(struct bf_process *process, int signal); /* to its group */
 

@@ -50,6 +50,11 @@ char *bf_format_bytes(uint64_t bytes);
 char *bf_format_duration(uint64_t seconds); /* "2 h 05 min" */
 
 bool bf_utf8_valid(const char *text, size_t length);
+/* Bytes of the character at `text` (1 to 4); 0: not valid UTF-8 there, or length is 0. */
+size_t bf_utf8_next(const char *text, size_t length);
+/* Make foreign text safe to show, in place: control characters become blanks (line ends too unless
+ * `keep_lines`), bytes that are not UTF-8 become '?'. */
+void bf_text_clean(char *text, bool keep_lines);
 /* A platform-safe name piece: [a-z0-9-], at most `max` bytes; never empty. */
 char *bf_slug(const char *text, size_t max);
 /* Random lower-case hex text of `length` characters (from the kernel). */
