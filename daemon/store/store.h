@@ -30,7 +30,9 @@ int bf_store_open(const char *directory, struct bf_store **ret_store, struct bf_
 void bf_store_close(struct bf_store *store);
 unsigned bf_store_schema_version(void);
 
-/* Transactions nest by counting; the outermost commit writes. */
+/* Transactions nest by counting; the outermost commit writes.  After the rollback of an inner one,
+ * or an error of the engine that rolled all back (disk full), the outermost commit fails with
+ * BF_E_STORE and nothing of it was written. */
 int bf_store_begin(struct bf_store *store, struct bf_error *err);
 int bf_store_commit(struct bf_store *store, struct bf_error *err);
 void bf_store_rollback(struct bf_store *store);
@@ -55,7 +57,7 @@ int bf_store_platform_list(struct bf_store *store, struct bf_platform_row **ret_
                            size_t *ret_count, struct bf_error *err);
 int bf_store_platform_update(struct bf_store *store, const struct bf_platform_row *row,
                              struct bf_error *err);
-/* Still used by a replication: BF_E_IN_USE. */
+/* Still used by a replication, or named by an open ledger row: BF_E_IN_USE. */
 int bf_store_platform_remove(struct bf_store *store, const char *id, struct bf_error *err);
 void bf_platform_row_done(struct bf_platform_row *row);
 
@@ -105,6 +107,7 @@ int bf_store_volume_put(struct bf_store *store, const struct bf_volume_row *row,
                         struct bf_error *err); /* insert or replace */
 int bf_store_volume_list(struct bf_store *store, const char *replication_id,
                          struct bf_volume_row **ret_rows, size_t *ret_count, struct bf_error *err);
+/* Not there: success. */
 int bf_store_volume_remove(struct bf_store *store, const char *replication_id, const char *disk_key,
                            struct bf_error *err);
 void bf_volume_row_done(struct bf_volume_row *row);
@@ -131,7 +134,7 @@ int bf_store_round_put(struct bf_store *store, const struct bf_round_row *row,
                        struct bf_error *err);
 int bf_store_round_next_number(struct bf_store *store, const char *replication_id,
                                uint64_t *ret_number, struct bf_error *err);
-/* Newest first; at most `limit` (0: all). */
+/* Newest first; at most `limit` (0: all, here and in the other lists). */
 int bf_store_round_list(struct bf_store *store, const char *replication_id, size_t limit,
                         struct bf_round_row **ret_rows, size_t *ret_count, struct bf_error *err);
 void bf_round_row_done(struct bf_round_row *row);
@@ -173,6 +176,7 @@ int bf_store_point_put(struct bf_store *store, const struct bf_point_row *row,
 int bf_store_point_list(struct bf_store *store, const char *replication_id,
                         struct bf_point_row **ret_rows, size_t *ret_count,
                         struct bf_error *err); /* newest first */
+/* Not there: success. */
 int bf_store_point_remove(struct bf_store *store, const char *id, struct bf_error *err);
 void bf_point_row_done(struct bf_point_row *row);
 
@@ -217,10 +221,12 @@ struct bf_job_row {
     int64_t started_us;
     int64_t ended_us;
 };
+/* Replication removed meanwhile: BF_E_NO_SUCH_REPLICATION, as for all rows that belong to one. */
 int bf_store_job_put(struct bf_store *store, const struct bf_job_row *row, struct bf_error *err);
 /* Jobs not ended, oldest first: what a restart takes up again. */
 int bf_store_job_list_open(struct bf_store *store, struct bf_job_row **ret_rows, size_t *ret_count,
                            struct bf_error *err);
+/* Newest first; replication_id NULL: the service's own. */
 int bf_store_job_list(struct bf_store *store, const char *replication_id, size_t limit,
                       struct bf_job_row **ret_rows, size_t *ret_count, struct bf_error *err);
 void bf_job_row_done(struct bf_job_row *row);
@@ -240,6 +246,7 @@ struct bf_ledger_row {
 };
 int bf_store_ledger_put(struct bf_store *store, const struct bf_ledger_row *row,
                         struct bf_error *err);
+/* BF_E_NO_SUCH_LEDGER_ENTRY. */
 int bf_store_ledger_get(struct bf_store *store, const char *id, struct bf_ledger_row *ret_row,
                         struct bf_error *err);
 /* Filters may be NULL.  `open_only`: not gone and not handed over. */
