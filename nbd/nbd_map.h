@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Change maps from an NBD server, by NBD_CMD_BLOCK_STATUS.
+ *
+ * One context per handle: a server answers every negotiated context in each reply, so a dirty
+ * bitmap asked together with base:allocation costs what both cost (seconds instead of milliseconds
+ * on a disk of 1 TiB).
+ *
+ * The server is not trusted: an empty answer, an empty extent, extents beyond what the disk has, or
+ * an answer for another context is BF_E_PROTOCOL.
+ * (NBD protocol, doc/proto.md: "Metadata querying", "base:allocation metadata context";
+ * QEMU docs/interop/nbd.txt: "qemu:dirty-bitmap".)
+ */
+#pragma once
+
+#include <libnbd.h>
+
+#include "nbd/extent.h"
+#include "nbd/nbd_link.h"
+
+/* Append the map of [offset, offset + length).  Of base:allocation: data and zero extents that
+ * cover it; of a dirty bitmap: its dirty extents as data.  Short answers are asked on to the end.
+ * On failure the handle is closed and *handle NULL: libnbd may still point into the request. */
+int bf_nbd_map(struct nbd_handle **handle, const struct bf_nbd_params *params, const char *context,
+               uint64_t offset, uint64_t length, struct bf_extent_list *list, struct bf_error *err)
+    __attribute__((nonnull, warn_unused_result));
