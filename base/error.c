@@ -146,21 +146,25 @@ int bf_fail_in(struct bf_error *err, const char *format, ...)
 void bf_error_evidence(struct bf_error *err, const char *text)
 {
     size_t length = text ? strlen(text) : 0;
+    char *copy;
 
     assert(err->code != BF_OK);
     if (length > EVIDENCE_MAX) {
         text += length - EVIDENCE_MAX;
         while (((unsigned char)*text & 0xc0) == 0x80)
             text++;
-        length = strlen(text);
     }
-    while (length && strchr(" \t\r\n", text[length - 1]))
-        length--;
-    if (!length)
+    copy = bf_xstrdup(text ? text : "");
+    bf_text_clean(copy, true);
+    length = strlen(copy);
+    while (length && strchr(" \t\n", copy[length - 1]))
+        copy[--length] = '\0';
+    if (!length) {
+        free(copy);
         return;
+    }
     free(err->evidence);
-    err->evidence = bf_xasprintf("%.*s", (int)length, text);
-    bf_text_clean(err->evidence, true);
+    err->evidence = copy;
 }
 
 void bf_error_recode(struct bf_error *err, enum bf_error_code code)

@@ -184,6 +184,24 @@ static bool has_header(const struct bf_http_request *request, const char *name)
     return false;
 }
 
+/* The URL for messages: without query and without a password that should not be there. */
+static void set_where(struct transfer *transfer)
+{
+    const char *url = transfer->request->url;
+    const char *host = strstr(url, "://");
+    size_t scheme, authority, user = 0;
+
+    host = host ? host + 3 : url;
+    scheme = (size_t)(host - url);
+    authority = strcspn(host, "/?#");
+    for (size_t i = 0; i < authority; i++)
+        if (host[i] == '@')
+            user = i + 1;
+    host += user;
+    snprintf(transfer->where, sizeof(transfer->where), "%.10s %.*s%.*s", transfer->request->method,
+             (int)scheme, url, (int)strcspn(host, "?#"), host);
+}
+
 static int check_request(struct transfer *transfer, struct bf_error *err)
 {
     const struct bf_http_request *request = transfer->request;
@@ -197,8 +215,9 @@ static int check_request(struct transfer *transfer, struct bf_error *err)
         if (strpbrk(*at, "\r\n") || !strchr(*at, ':')) /* its value may be a secret */
             return bf_fail(err, BF_E_BAD_INPUT, 0, "malformed HTTP header \"%.*s\"",
                            (int)strcspn(*at, ":\r\n"), *at);
-    snprintf(transfer->where, sizeof(transfer->where), "%s %.*s", method,
-             (int)strcspn(request->url, "?#"), request->url);
+    set_where(transfer);
+    if (!tls && strncasecmp(request->url, "http://", 7) != 0)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "%s: not an http or https URL", transfer->where);
     if (!tls && (transfer->http->pin || transfer->http->ca_file))
         return bf_fail(err, BF_E_BAD_INPUT, 0,
                        "%s: a certificate or fingerprint is given, but the URL is not https",
@@ -297,8 +316,7 @@ static enum bf_error_code code_of(CURLcode result)
 {
     switch ((int)result) {
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_LOGIN_DENIED:
+    case CURLE_LOGIN_DENIED: /* a user in the URL */
         return BF_E_BAD_INPUT;
     case CURLE_OUT_OF_MEMORY:
         return BF_E_NO_MEMORY;

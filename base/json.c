@@ -32,6 +32,8 @@ int bf_json_parse(const char *text, size_t length, struct json_object **ret_valu
     if (length > SIZE_MAX_BYTES)
         return bf_fail(err, BF_E_TOO_LARGE, 0, "JSON of %zu bytes, at most %zu are taken", length,
                        SIZE_MAX_BYTES);
+    if (!bf_utf8_valid(text, length)) /* json-c's own check takes surrogates */
+        return bf_fail(err, BF_E_BAD_JSON, 0, "the text is not UTF-8");
     wrong = bf_json_lex(text, length, &at);
     if (wrong)
         return bf_fail(err, BF_E_BAD_JSON, 0, "%s at byte %zu", wrong, at);

@@ -2,13 +2,14 @@
 /* A pass over the tokens of a JSON text, before json-c builds the tree.
  *
  * json-c 0.16 in strict mode still takes names in single quotes, NaN and
- * Infinity, raw control characters in strings, and cuts a name at \u0000.  The
- * nesting of tokens is left to json-c.  Strings here are skipped bytewise:
- * UTF-8 is checked by the tokener.
+ * Infinity, raw control characters in strings, cuts a name at \u0000, and makes
+ * 2^64-1 of any larger number.  The nesting of tokens is left to json-c.  Strings here are skipped
+ * bytewise: UTF-8 is checked by the tokener.
  */
 #include "base/json_lex.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 struct lex {
@@ -44,8 +45,27 @@ static void skip_blanks(struct lex *lex)
         lex->at++;
 }
 
+/* json-c takes an integer that is out of range for the nearest one in it. */
+static bool is_in_range(const char *start, const char *end)
+{
+    bool negative = *start == '-';
+    uint64_t limit = negative ? (uint64_t)INT64_MAX + 1 : UINT64_MAX;
+    uint64_t value = 0;
+
+    for (const char *at = start + negative; at < end; at++) {
+        uint64_t digit = (uint64_t)(*at - '0');
+
+        if (value > (limit - digit) / 10)
+            return false;
+        value = value * 10 + digit;
+    }
+    return true;
+}
+
 static const char *lex_number(struct lex *lex)
 {
+    const char *start = lex->at;
+
     take(lex, '-');
     if (take(lex, '0')) {
         if (is_digit(lex))
@@ -53,6 +73,8 @@ static const char *lex_number(struct lex *lex)
     } else if (!take_digits(lex)) {
         return "malformed number";
     }
+    if (lex->at == lex->end || !strchr(".eE", *lex->at))
+        return is_in_range(start, lex->at) ? NULL : "an integer out of range";
     if (take(lex, '.') && !take_digits(lex))
         return "malformed number";
     if (take(lex, 'e') || take(lex, 'E')) {
