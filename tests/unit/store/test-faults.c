@@ -273,6 +273,58 @@ static bool try_one(unsigned n)
     return good;
 }
 
+/* A transaction larger than SQLite's cache writes before its commit; an error then makes SQLite
+ * give the whole transaction up by itself.  What the caller writes after that must not stay. */
+static bool spill_once(unsigned n, bool *ret_given_up)
+{
+    auto_scratch *directory = scratch_new();
+    bf_auto_error err = BF_ERROR_INIT;
+    bf_auto_error later = BF_ERROR_INIT;
+    struct bf_store *store = open_or_die(directory);
+    struct bf_event_row event = {.at_us = 1};
+    event.level = text_of("info");
+    event.type = text_of("state");
+    event.message = bf_xcalloc(1, 200001);
+    memset(event.message, 'x', 200000);
+
+    calls = 0;
+    fail_at = n;
+    bf_store_begin(store, &err);
+    for (unsigned i = 0; i < 20 && !bf_error_is_set(&err); i++)
+        bf_store_event_add(store, &event, NULL, &err);
+    *ret_given_up = bf_error_is_set(&err);
+    fail_at = 0;
+    bf_error_clear(&err);
+    add_platform(store, "stray", &later);
+    bf_error_clear(&later);
+    bool committed = bf_store_commit(store, &later) == 0;
+    bf_store_close(store);
+    bf_event_row_done(&event);
+
+    store = open_or_die(directory);
+    struct bf_platform_row *rows = NULL;
+    size_t count = 0;
+    bf_store_platform_list(store, &rows, &count, &err);
+    bf_rows_free(rows, count, sizeof(*rows), (bf_row_done_fn *)bf_platform_row_done);
+    bf_store_close(store);
+    return *ret_given_up ? !committed && count == 0 : committed && count == 1;
+}
+
+static void test_spill(void)
+{
+    unsigned bad = 0;
+    unsigned given_up = 0;
+    fault = FAULT_ONCE;
+    for (unsigned n = 1; n < 900; n += 31) {
+        bool this_time = false;
+        fault_code = n % 2 ? SQLITE_FULL : SQLITE_IOERR_WRITE;
+        bad += !spill_once(n, &this_time);
+        given_up += this_time;
+    }
+    is_u64(bad, 0, "after SQLite gave a transaction up nothing of it can be committed");
+    ok(given_up > 5, "it gave up %u times", given_up);
+}
+
 int main(void)
 {
     bool failed = false;
@@ -298,5 +350,6 @@ int main(void)
         }
         is_u64(bad, 0, "%s: no state lost or damaged at any of %u calls", fault_names[way], total);
     }
+    test_spill();
     return done();
 }
