@@ -101,7 +101,10 @@ static int ask_page(struct nbd_handle *h, const struct bf_nbd_params *params, st
         return bf_fail(err, BF_E_CHANGE_MAP, page->answer,
                        "%s: the server failed to give \"%s\" at %" PRIu64, params->uri,
                        page->context, from);
-    if (page->at == from)
+    uint64_t reached = page->at;
+    /* What the server said beyond the request was only checked; it is asked with the next page. */
+    page->at = reached < page->end ? reached : page->end;
+    if (reached == from)
         return bf_fail(err, BF_E_PROTOCOL, 0, "%s: empty change map \"%s\" at %" PRIu64,
                        params->uri, page->context, from);
     return 0;

@@ -67,7 +67,10 @@ static void plan_zero(const struct bf_plan *plan, uint64_t limit, struct bf_chun
 
     end = end >= plan->size ? plan->size : leaf_floor(end);
     chunk->kind = BF_CHUNK_ZERO;
-    chunk->end = min_u64(min_u64(end, limit), chunk->start + plan->zero_max);
+    /* Up to a border of zero_max, so that a chunk never crosses the window it may be written from.
+     */
+    uint64_t most = (chunk->start & ~(plan->zero_max - 1)) + plan->zero_max;
+    chunk->end = min_u64(min_u64(end, limit), most);
 }
 
 /* Add a leaf to the hull of what must be read. */

@@ -39,7 +39,7 @@ struct bf_plan {
     const struct bf_extent_list *map;
     uint64_t size;      /* of the disk */
     uint64_t block_min; /* reads are multiples of this (at most a leaf) */
-    uint64_t zero_max;  /* longest ZERO chunk: whole leaves */
+    uint64_t zero_max;  /* longest ZERO chunk: a power of two, at least a leaf */
     bool whole_leaves;  /* a digest is kept */
     struct bf_range_set todo;
 };
