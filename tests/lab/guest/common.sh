@@ -26,8 +26,8 @@ build_records() {
 make_ext4() {
     # The defaults of mke2fs belong to the host; these features are read by GRUB 2.06 and by every
     # kernel and appliance in use.
-    mke2fs -q -F -t ext4 -b 4096 -O '^metadata_csum_seed,^orphan_file' -E "offset=$(($3 * MIB)),root_owner=0:0" \
-        -L "$5" -U "$6" -d "$2" "$1" "${4}M" 2>&1 |
+    mke2fs -q -F -t ext4 -b 4096 -O '^metadata_csum_seed,^orphan_file' \
+        -E "offset=$(($3 * MIB)),root_owner=0:0" -L "$5" -U "$6" -d "$2" "$1" "${4}M" 2>&1 |
         { grep -v 'mke2fs.*offset\|^$' || true; } >&2
 }
 
@@ -36,7 +36,6 @@ make_ext4() {
 install_grub() {
     local disk=$1 config=$2 core=$1.core
     shift 2
-    # shellcheck disable=SC2016
     grub-mkimage -O i386-pc -o "$core" -p '(hd0,msdos1)/boot/grub' -c "$config" \
         biosdisk part_msdos ext2 "$@"
     if (($(stat -c %s "$core") > MIB - 512)); then
