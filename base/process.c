@@ -10,12 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/process_spawn.h"
+#include "base/process_watch.h"
 #include "base/text.h"
 
 #define TAIL_MAX 8192
@@ -238,7 +238,7 @@ static int launch(struct bf_process *process, const struct bf_process_spec *spec
     if (bf_spawn(&spawn, &process->pid, err) < 0)
         return -1;
     process->reaped = false;
-    process->pidfd = pidfd_open(process->pid, 0);
+    process->pidfd = bf_watch_end(process->pid);
     if (process->pidfd < 0)
         return bf_fail(err, BF_E_SYSTEM, errno, "cannot watch %s", process->name);
     return 0;

@@ -43,6 +43,8 @@ static struct {
     .answer = PTHREAD_COND_INITIALIZER,
 };
 
+#define EXEC_STEP "execute"
+
 /* Why the child could not exec; one write to a pipe, so it comes whole. */
 struct report {
     int sys;
@@ -126,7 +128,7 @@ __attribute__((noreturn)) static void become(const struct spawn *spawn, int repo
         give_up(report_fd, "enter its directory");
     reset_signals();
     execve(spawn->path, spawn->argv, spawn->envp);
-    give_up(report_fd, "execute");
+    give_up(report_fd, EXEC_STEP);
 }
 
 static void fork_for(struct request *request, pid_t self)
@@ -252,6 +254,7 @@ int bf_spawn(const struct spawn *spawn, pid_t *ret_pid, struct bf_error *err)
     bf_auto_fd int report_out = -1;
     struct request request = {.spawn = spawn};
     struct report report = {0};
+    bool missing;
     int fds[2], got;
 
     if (pipe2(fds, O_CLOEXEC) < 0)
@@ -273,6 +276,8 @@ int bf_spawn(const struct spawn *spawn, pid_t *ret_pid, struct bf_error *err)
     if (got < 0)
         return bf_fail(err, BF_E_DEADLINE, 0, "%s did not start in %d s", spawn->path,
                        EXEC_MS / 1000);
-    return bf_fail(err, report.sys == ENOENT ? BF_E_CHILD_MISSING : BF_E_SYSTEM, report.sys,
-                   "%s could not %s", spawn->path, report.step);
+    /* The program was there a moment ago: ENOENT is its interpreter. */
+    missing = report.sys == ENOENT && strcmp(report.step, EXEC_STEP) == 0;
+    return bf_fail(err, missing ? BF_E_CHILD_MISSING : BF_E_SYSTEM, report.sys, "%s could not %s",
+                   spawn->path, report.step);
 }
