@@ -3,6 +3,7 @@
 #include "base/http.h"
 
 #include <curl/curl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -377,6 +378,13 @@ static bool is_finished(CURLM *multi, CURLcode *ret_result)
     return false;
 }
 
+static bool is_cancelled(const struct bf_http *http)
+{
+    struct pollfd pollfd = {.fd = http->cancel_fd, .events = POLLIN};
+
+    return http->cancel_fd >= 0 && poll(&pollfd, 1, 0) > 0;
+}
+
 static int drive(struct transfer *transfer, struct bf_deadline deadline, struct bf_error *err)
 {
     struct bf_http *http = transfer->http;
@@ -412,6 +420,8 @@ static int run(struct transfer *transfer, struct bf_error *err)
     CURLMcode code;
     int result;
 
+    if (is_cancelled(http)) /* before anything is sent */
+        return bf_fail(err, BF_E_CANCELLED, 0, "%s was cancelled", transfer->where);
     set_options(transfer);
     if (transfer->no_memory)
         return bf_fail(err, BF_E_NO_MEMORY, 0, "%s", transfer->where);

@@ -3,8 +3,13 @@
  *
  * TLS is verified by CA (system's or given) and host name, or pinned by the
  * SHA-256 of the certificate's public key; there is no way to switch both off.
- * Redirects are not followed.  Bodies are limited.  No retry is made here:
- * the caller knows what is safe to repeat.
+ * Redirects are not followed, proxies of the environment not used.  Bodies are
+ * limited.  No retry is made here: the caller knows what is safe to repeat.
+ *
+ * Errors: BF_E_PLATFORM_UNREACHABLE (no connection, or it broke), BF_E_DEADLINE,
+ * BF_E_CANCELLED, BF_E_TLS, BF_E_PROTOCOL (not HTTP), BF_E_TOO_LARGE (the answer),
+ * BF_E_BAD_INPUT (URL, header, fingerprint; also a CA or pin for a URL without TLS).
+ * Messages hold no query and no user of the URL.  An HTTP status is no error here.
  *
  * Threads: one thread at a time per client; cancel_fd may be signalled from any.
  */
@@ -39,7 +44,8 @@ struct bf_http_request {
     const char *body;           /* NULL: none */
     size_t body_length;
     uint64_t timeout_ms; /* whole request; 0: 60 s; UINT64_MAX: no limit (event streams) */
-    /* NULL: body collected into the response.  Else called per piece; non-zero return stops. */
+    /* NULL: body collected into the response.  Else called per piece of a 2xx answer (any other
+     * body is collected all the same); a non-zero return stops, which is no error. */
     int (*on_data)(const char *data, size_t length, void *user);
     void *user;
 };

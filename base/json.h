@@ -6,6 +6,7 @@
  * checked, depth and size limited), and values are read by the typed getters,
  * which fail with the path of the field ("disks[1].size: expected integer").
  *
+ * Of two fields with one name the last one counts.  A top-level null parses to NULL.
  * Unknown fields are found by bf_json_check_fields().
  * Ownership: struct json_object as in json-c (json_object_put).
  */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/process_command.h"
 #include "base/process_spawn.h"
 #include "base/process_watch.h"
 #include "base/text.h"
@@ -21,8 +22,6 @@
 #define TAIL_MAX 8192
 #define GRACE_MS 5000 /* between SIGTERM and SIGKILL */
 #define KILL_MS 10000 /* for the kernel to end it: longer only in uninterruptible I/O */
-
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 struct bf_process {
     char *name; /* argv[0] without directories, for messages */
@@ -38,92 +37,6 @@ struct bf_process {
     bool reaped;
     int status; /* wait status, once reaped */
 };
-
-/* --- the command --- */
-
-static const char *env_value(const char *const *env, const char *name)
-{
-    size_t length = strlen(name);
-
-    for (; env && *env; env++)
-        if (strncmp(*env, name, length) == 0 && (*env)[length] == '=')
-            return *env + length + 1;
-    return NULL;
-}
-
-static const char *search_path(const char *const *env)
-{
-    const char *path = env_value(env, "PATH");
-
-    if (!path)
-        path = getenv("PATH");
-    return path && *path ? path : DEFAULT_PATH;
-}
-
-static int resolve(const char *name, const char *search, char **ret_path, struct bf_error *err)
-{
-    if (strchr(name, '/')) {
-        if (access(name, X_OK) < 0)
-            return bf_fail(err, errno == ENOENT ? BF_E_CHILD_MISSING : BF_E_SYSTEM, errno,
-                           "cannot run %s", name);
-        *ret_path = bf_xstrdup(name);
-        return 0;
-    }
-    while (*search) {
-        size_t length = strcspn(search, ":");
-        char *path = bf_xasprintf("%.*s/%s", (int)length, search, name);
-
-        if (length && access(path, X_OK) == 0) {
-            *ret_path = path;
-            return 0;
-        }
-        free(path);
-        search += length + (search[length] == ':');
-    }
-    return bf_fail(err, BF_E_CHILD_MISSING, 0, "%s is not installed", name);
-}
-
-static char **copy_argv(const char *const *argv)
-{
-    size_t count = 0;
-    char **copy;
-
-    while (argv[count])
-        count++;
-    copy = bf_xcalloc(count + 1, sizeof(*copy));
-    for (size_t i = 0; i < count; i++)
-        copy[i] = bf_xstrdup(argv[i]);
-    return copy;
-}
-
-static char **make_env(const char *const *env)
-{
-    const char *temporary = getenv("TMPDIR");
-    size_t count = 0, at = 0;
-    char **made;
-
-    while (env && env[count])
-        count++;
-    made = bf_xcalloc(count + 4, sizeof(*made));
-    if (!env_value(env, "PATH"))
-        made[at++] = bf_xasprintf("PATH=%s", search_path(env));
-    if (!env_value(env, "LC_ALL"))
-        made[at++] = bf_xstrdup("LC_ALL=C.UTF-8");
-    if (temporary && !env_value(env, "TMPDIR"))
-        made[at++] = bf_xasprintf("TMPDIR=%s", temporary);
-    for (size_t i = 0; i < count; i++)
-        made[at++] = bf_xstrdup(env[i]);
-    return made;
-}
-
-static void free_texts_at(char ***at)
-{
-    for (size_t i = 0; *at && (*at)[i]; i++)
-        free((*at)[i]);
-    free(*at);
-}
-
-#define auto_texts bf_cleanup(free_texts_at)
 
 /* --- descriptors --- */
 
@@ -211,12 +124,8 @@ static int launch(struct bf_process *process, const struct bf_process_spec *spec
                   struct bf_error *err)
 {
     __attribute__((cleanup(close_ends_at))) struct ends ends = {-1, -1, -1};
-    bf_auto_free char *path = NULL;
-    auto_texts char **argv = copy_argv(spec->argv);
-    auto_texts char **envp = make_env(spec->env);
+    bf_cleanup(bf_command_done) struct command command = {0};
     struct spawn spawn = {
-        .argv = argv,
-        .envp = envp,
         .directory = spec->directory ? spec->directory : "/",
         .pass_fds = spec->pass_fds,
         .pass_fd_count = spec->pass_fd_count,
@@ -228,10 +137,12 @@ static int launch(struct bf_process *process, const struct bf_process_spec *spec
     if (spec->pass_fd_count > BF_SPAWN_PASS_MAX)
         return bf_fail(err, BF_E_INTERNAL, 0, "%u descriptors to pass, at most %d can be",
                        spec->pass_fd_count, BF_SPAWN_PASS_MAX);
-    if (resolve(argv[0], search_path(spec->env), &path, err) < 0 ||
+    if (bf_command_make(spec->argv, spec->env, &command, err) < 0 ||
         make_ends(spec, process, &ends, err) < 0)
         return -1;
-    spawn.path = path;
+    spawn.path = command.path;
+    spawn.argv = command.argv;
+    spawn.envp = command.envp;
     spawn.stdio[0] = ends.in;
     spawn.stdio[1] = ends.out;
     spawn.stdio[2] = ends.error;

@@ -5,7 +5,9 @@
  * The environment of a child is PATH, LC_ALL=C.UTF-8, TMPDIR plus what the caller lists;
  * secrets go by descriptor only.  All other descriptors are closed in the child.
  * The child dies with us (PR_SET_PDEATHSIG) unless `keep_alive` is set, and leads a
- * process group of its own, so that killing it takes its helpers along.
+ * process group of its own, so that killing it takes its helpers along.  It does not
+ * die with the thread that started it: one thread of base forks for all (process_spawn.h).
+ * A kept child's standard error never blocks or kills it: what nobody reads is lost.
  *
  * Threads: a bf_process belongs to one thread; bf_process_signal() may come from any.
  */

@@ -6,8 +6,8 @@
  * a log; bf_secret_text() is called only where the bytes go to a platform.
  *
  * Sealing: libsodium's crypto_secretbox with a random nonce; the key is 32
- * bytes from a file (root-only, or a systemd credential).  The name of the
- * owner is bound in, so that sealed values cannot be swapped between rows.
+ * bytes from a file (root-only, or a systemd credential; one that others can read is refused).  The
+ * name of the owner is bound in, so that sealed values cannot be swapped between rows.
  */
 #pragma once
 

@@ -19,7 +19,8 @@ int bf_xml_parse(const char *text, size_t length, const char *what, xmlDocPtr *r
                  struct bf_error *err);
 void bf_xml_free(xmlDocPtr doc);
 
-/* First match's text; NULL if none.  Caller frees.  `node` NULL = document root. */
+/* First match's text; NULL if none.  Caller frees.  `node` NULL = the document: "/a/b" and "a/b"
+ * both begin at its top element a. */
 char *bf_xml_text(xmlDocPtr doc, xmlNodePtr node, const char *xpath);
 /* As above; missing or empty is BF_E_PROTOCOL naming the path. */
 int bf_xml_need_text(xmlDocPtr doc, xmlNodePtr node, const char *xpath, char **ret_text,

@@ -208,6 +208,9 @@ static void test_waits(void)
     pthread_join(thread, NULL);
     http_peer_stop(peer);
     peer = http_peer_start(NULL);
+    is_int(get(http, "/ok", &response, &err), -1, "it stays cancelled");
+    is_error(&err, BF_E_CANCELLED, "code");
+    is_int(http_peer_connections(peer), 0, "and nothing is sent");
 }
 
 struct seen {

@@ -111,6 +111,19 @@ static void test_run(void)
     ok(!none, "the output is untouched");
 }
 
+/* The child's directory is another one than ours. */
+static void test_relative_path(void)
+{
+    static const char *const argv[] = {"./sh", "-c", "echo $0", NULL};
+    bf_auto_error err = BF_ERROR_INIT;
+    bf_auto_free char *output = NULL;
+
+    is_int(chdir("/bin"), 0, "in /bin");
+    is_int(bf_process_run(argv, NULL, SOON, -1, 100, &output, &err), 0, "a relative path");
+    is_string(output, "./sh\n", "is found from our directory");
+    is_int(chdir("/"), 0, "and back");
+}
+
 static void test_start_failures(void)
 {
     static const char *const directory[] = {"/etc", NULL};
@@ -502,6 +515,7 @@ int main(int argc, char **argv)
     if (argc == 3)
         return be_parent(argv[2]);
     test_run();
+    test_relative_path();
     test_start_failures();
     test_failed_exec();
     test_isolation();
