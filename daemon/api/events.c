@@ -35,6 +35,10 @@ int bf_handle_events(struct bf_request *request, struct bf_error *err)
         if (bf_service_replication(bf_request_service(request), replication, &found, err) < 0)
             return -1;
     }
+    if (stream && request->head) {
+        bf_reply_text(request, 200, "text/event-stream; charset=utf-8", "", 0);
+        return 0;
+    }
     if (stream) {
         /* A browser repeats the query when it reconnects: what it saw last is newer. */
         if (last && *last && bf_parse_u64(last, &after, err) < 0)

@@ -42,6 +42,7 @@ struct bf_request {
     struct MHD_Connection *connection;
     struct ucred peer;
     struct bf_route_match match; /* route NULL: none */
+    bool head;                   /* the method is HEAD: libmicrohttpd leaves the body out */
     struct bf_buf body_text;
     uint64_t body_seen;       /* bytes, also those thrown away */
     struct json_object *body; /* parsed; NULL: none was sent */

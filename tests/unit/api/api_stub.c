@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The API's server on a stub of the service, for tests of the server and of the command line.
  *
- *   api-stub SOCKET WORLD.json     serve until SIGTERM; "ready" on standard output
- *   api-stub --routes              print the table of routes as JSON
+ *   api-stub SOCKET WORLD.json [GROUP]   serve until SIGTERM; "ready" on standard output
+ *   api-stub --routes                    print the table of routes as JSON
  */
 #include <signal.h>
 #include <stdio.h>
@@ -50,7 +50,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
     return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
-static int serve(const char *socket_path, const char *world_path)
+static int serve(const char *socket_path, const char *world_path, const char *group)
 {
     struct bf_loop *loop = stub_loop_new();
     bf_auto_error err = BF_ERROR_INIT;
@@ -61,7 +61,7 @@ static int serve(const char *socket_path, const char *world_path)
 
     if (sd_event_add_signal(bf_loop_event(loop), &term, SIGTERM, on_signal, NULL) < 0)
         abort();
-    if (service && bf_api_start(loop, service, -1, socket_path, NULL, &api, &err) == 0) {
+    if (service && bf_api_start(loop, service, -1, socket_path, group, &api, &err) == 0) {
         puts("ready");
         fflush(stdout);
         code = sd_event_loop(bf_loop_event(loop)) < 0;
@@ -81,8 +81,8 @@ int main(int argc, char **argv)
 
     if (argc == 2 && bf_streq(argv[1], "--routes"))
         return print_routes();
-    if (argc != 3) {
-        fputs("usage: api-stub SOCKET WORLD.json | --routes\n", stderr);
+    if (argc != 3 && argc != 4) {
+        fputs("usage: api-stub SOCKET WORLD.json [GROUP] | --routes\n", stderr);
         return 2;
     }
     bf_log_open("api-stub", getenv("API_STUB_DEBUG") ? BF_LOG_DEBUG : BF_LOG_WARNING);
@@ -90,5 +90,5 @@ int main(int argc, char **argv)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigprocmask(SIG_BLOCK, &signals, NULL);
-    return serve(argv[1], argv[2]);
+    return serve(argv[1], argv[2], argc == 4 ? argv[3] : NULL);
 }

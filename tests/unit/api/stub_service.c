@@ -460,10 +460,12 @@ int bf_service_verb(struct bf_service *service, const char *name, const char *ve
     if (bf_streq(verb, "confirm"))
         return bf_fail(err, BF_E_STATE_FORBIDS, 0,
                        "%s is idle: confirm is not allowed (allowed: check, sync, pause)", name);
-    if (bf_streq(verb, "pause") || bf_streq(verb, "resume") || bf_streq(verb, "cancel"))
+    if (bf_streq(verb, "pause") || bf_streq(verb, "resume") || bf_streq(verb, "cancel")) {
         bf_json_add_string(row, "state", bf_streq(verb, "pause") ? "paused" : "idle");
-    else
+        stub_service_event(service, name, "state", verb);
+    } else {
         job = job_start(service, row, name, verb);
+    }
     *ret = json_object_new_object();
     bf_json_add_string(*ret, "job",
                        job ? json_object_get_string(json_object_object_get(job, "id")) : NULL);
