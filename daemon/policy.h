@@ -43,7 +43,7 @@ struct bf_policy {
     uint64_t retries;              /* of a failed round, before the replication fails; default 3 */
 };
 
-void bf_policy_init(struct bf_policy *policy); /* the defaults */
+void bf_policy_init(struct bf_policy *policy); /* the defaults; they own nothing of the heap */
 void bf_policy_done(struct bf_policy *policy);
 /* The defaults and over them the fields given.  json NULL: the defaults. */
 int bf_policy_from_json(struct json_object *json, struct bf_policy *ret_policy,
@@ -81,8 +81,9 @@ struct json_object *bf_mapping_to_json(const struct bf_mapping *mapping);
 const char *bf_mapping_network(const struct bf_mapping *mapping, const char *source);
 bool bf_mapping_has_disk(const struct bf_mapping *mapping, const char *disk_key);
 
-/* Check a boot pattern: POSIX extended, at most 256 bytes; back references and repetition beyond
- * 1000 in total are refused, as they could stop the service.  `field` names it in the error. */
+/* Check a boot pattern: POSIX extended, by line, at most 256 bytes; back references and repetition
+ * beyond 1000 in total are refused, as they could stop the service.  `field` names it in the error.
+ */
 int bf_boot_pattern_check(const char *pattern, const char *field, struct bf_error *err);
 /* Whether the console's text shows that the guest has booted.  pattern NULL: a login prompt,
  * systemd's targets, or a line BOOTMARK. */

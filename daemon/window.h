@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,11 +39,15 @@ struct bf_windows {
     size_t count;
 };
 void bf_windows_add(struct bf_windows *windows, struct bf_window window);
-void bf_windows_copy(struct bf_windows *to, const struct bf_windows *from); /* `to` is empty */
 void bf_windows_done(struct bf_windows *windows);
+/* Array of texts; NULL or empty: none.  `path` names it in errors.  At most 64. */
+int bf_windows_from_json(struct json_object *array, const char *path,
+                         struct bf_windows *ret_windows, struct bf_error *err);
+struct json_object *bf_windows_to_json(const struct bf_windows *windows); /* none: NULL */
 bool bf_windows_contain(const struct bf_windows *windows, int64_t utc_us);
-/* The first moment at or after `from_us` that is inside: from_us itself, else the full minute at
- * which a window opens.  0: none within 15 days (a window in an hour that does not exist). */
+/* The first moment at or after `from_us` (milliseconds of work when it is far) that is inside:
+ * from_us itself, else the full minute at which a window opens.  0: none within 15 days (a window
+ * in an hour that does not exist). */
 int64_t bf_windows_next(const struct bf_windows *windows, int64_t from_us);
 /* The moment at which inside and outside change next, after `from_us`; 0: not within 15 days. */
 int64_t bf_windows_change(const struct bf_windows *windows, int64_t from_us);
