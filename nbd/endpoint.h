@@ -99,7 +99,7 @@ struct bf_endpoint_ops {
     /* Optional. */
     /* Requests under way per connection.  NULL: not limited. */
     void (*set_depth)(struct bf_endpoint *endpoint, unsigned requests);
-    /* All buffers lie in this arena.  NULL: of no use to it. */
+    /* Most buffers lie in this arena.  NULL: of no use to it. */
     void (*set_arena)(struct bf_endpoint *endpoint, void *arena, size_t length);
     /* Append the range's data and zero extents.  NULL: all is data. */
     int (*allocation)(struct bf_endpoint *endpoint, uint64_t offset, uint64_t length,

@@ -466,8 +466,10 @@ static int make_slots(struct bf_engine *engine, struct bf_error *err)
         engine->free_slots[count - 1 - i] = slot;
     }
     engine->free_count = engine->slot_count;
-    bf_endpoint_set_arena(engine->spec.source, engine->arena, engine->arena_length);
-    bf_endpoint_set_arena(engine->spec.target, engine->arena, engine->arena_length);
+    bf_engine_set_depth(engine, engine->spec.requests);
+    /* Registering pins the memory, so only what is used from the start; the rest works without. */
+    bf_endpoint_set_arena(engine->spec.source, engine->arena, engine->slots_limit * bytes);
+    bf_endpoint_set_arena(engine->spec.target, engine->arena, engine->slots_limit * bytes);
     return 0;
 }
 
@@ -484,7 +486,6 @@ int bf_engine_new(const struct bf_engine_spec *spec, struct bf_engine **ret_engi
         bf_engine_free(engine);
         return -1;
     }
-    bf_engine_set_depth(engine, spec->requests);
     bf_budget_set(&engine->budget, spec->rate, bf_budget_now_ns());
     *ret_engine = engine;
     return 0;

@@ -25,7 +25,8 @@ int bf_nbd_fail(const struct bf_nbd_params *params, const char *doing, struct bf
         code = BF_E_TLS;
     else if (number == EINVAL && strstr(text, "URI"))
         code = BF_E_URI;
-    else if (number == EPROTO || strstr(text, "invalid server reply"))
+    /* A network error has an errno; a reply that libnbd does not accept has none. */
+    else if (number == EPROTO || (!number && (strstr(text, "invalid") || strstr(text, " bug"))))
         code = BF_E_PROTOCOL;
     return bf_fail(err, code, 0, "%s: %s: %s", params->uri, doing, text);
 }

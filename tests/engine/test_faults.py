@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong around a copy: servers that die, stall, lie and fail; targets that are full."""
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, run_copy, same, start_copy
+from hostile import HostileServer, Proxy
+
+
+@pytest.fixture
+def hostile(work):
+    servers = []
+
+    def start(breach, **kwargs):
+        servers.append(HostileServer(work / f"h{len(servers)}", breach, **kwargs))
+        return servers[-1]
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def proxy(work):
+    proxies = []
+
+    def start(server, **kwargs):
+        proxies.append(Proxy(work / f"p{len(proxies)}", server.socket, **kwargs))
+        return proxies[-1]
+    yield start
+    for each in proxies:
+        each.stop()
+
+
+def test_hostile_server_can_behave(work, hostile):
+    """Otherwise the tests below would prove nothing."""
+    run_copy(hostile("").uri, work / "t").done
+    assert os.path.getsize(work / "t") == 1 << 20
+
+
+@pytest.mark.parametrize("breach, code", [
+    ("empty", "protocol"), ("none", "protocol"), ("huge", "protocol"), ("odd", "protocol"),
+    ("context", "protocol"), ("status-error", "change-map"),
+    ("handle", "protocol"), ("magic", "protocol"), ("resize", "protocol"), ("size", "endpoint-open"),
+    ("error", "read-error"),
+])
+def test_breach_of_protocol(work, hostile, breach, code):
+    result = run_copy("--reconnect", "2", "--deadline", "5", hostile(breach).uri, work / "t")
+    assert result.error["code"] == code
+
+
+def test_map_of_single_bytes(work, hostile):
+    done = run_copy(hostile("many", size=3 * KIB).uri, work / "t").done
+    assert done["size"] == 3 * KIB
+
+
+@pytest.mark.parametrize("breach", ["silent", "short"])
+def test_server_that_stops_answering(work, hostile, breach):
+    start = time.monotonic()
+    result = run_copy("--deadline", "1", "--reconnect", "4", hostile(breach).uri, work / "t")
+    assert result.error["code"] == "deadline"
+    assert time.monotonic() - start < 9 * SLOW
+
+
+def test_silent_listener(work):
+    """Accepts and says nothing: the handshake, too, has its deadline."""
+    import socket
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(work / "s")
+    listener.listen()
+    start = time.monotonic()
+    assert run_copy("--deadline", "1", f"nbd+unix:///?socket={work / 's'}", work / "t").error["code"] == "deadline"
+    assert time.monotonic() - start < 4 * SLOW
+    listener.close()
+
+
+def test_source_errors_that_go_away(work):
+    source = make_disk(work / "source", 24 * MIB)
+    server = work.nbdkit("--filter=error", "file", source, "error-pread=EIO", "error-pread-rate=10%")
+    run_copy("--request-size", "64K", server.uri, work / "t").done
+    assert same(source, work / "t")
+
+
+def test_target_errors_that_go_away(work):
+    source = make_disk(work / "source", 16 * MIB)
+    target = make_dirty(work / "target", 16 * MIB)
+    into = work.nbdkit("--filter=error", "file", target, "error-pwrite=EIO", "error-pwrite-rate=10%", "error-zero=EIO",
+                       "error-zero-rate=10%")
+    run_copy("--request-size", "64K", source, into.uri).done
+    assert same(source, target)
+
+
+BAD_READS = """
+case "$1" in
+  get_size) echo 8388608;;
+  pread) if [ $4 -lt $((BAD_END)) ] && [ $(($4 + $3)) -gt $((BAD)) ]; then echo EIO bad block >&2; exit 1; fi
+         dd if=/dev/urandom bs=$3 count=1 iflag=fullblock status=none;;
+  can_multi_conn) exit 0;;
+  *) exit 2;;
+esac
+"""
+
+
+@pytest.mark.parametrize("bad, end", [(3 * MIB + 8192, 3 * MIB + 20480), (0, 4096), (8 * MIB - 4096, 8 * MIB)])
+def test_bad_range_is_named(work, bad, end):
+    script = work / "script"
+    with open(script, "w") as f:
+        f.write("#!/bin/bash\n" + BAD_READS.replace("BAD_END", str(end)).replace("BAD", str(bad)))
+    os.chmod(script, 0o755)
+    server = work.nbdkit("sh", script)
+    error = run_copy(server.uri, work / "t").error
+    assert error["code"] == "read-error"
+    assert f"bytes {bad} to {end}" in error["message"]
+
+
+def test_permanent_write_error(work):
+    source = make_disk(work / "source", 4 * MIB)
+    into = work.nbdkit("--filter=error", "memory", "4M", "error-pwrite=EIO", "error-pwrite-rate=100%")
+    assert run_copy(source, into.uri).error["code"] == "write-error"
+
+
+def test_flush_error(work):
+    """A flush that failed is the end, never a retry."""
+    source = make_disk(work / "source", 4 * MIB)
+    script = work / "script"
+    with open(script, "w") as f:
+        f.write(f"""#!/bin/bash
+case "$1" in
+  get_size) echo {4 * MIB};;
+  pread) head -c $3 /dev/zero;;
+  pwrite) cat >/dev/null;;
+  zero|trim|can_write|can_zero|can_trim|can_flush|can_multi_conn) exit 0;;
+  flush) echo x >> {work / 'flushes'}; echo EIO no >&2; exit 1;;
+  *) exit 2;;
+esac
+""")
+    os.chmod(script, 0o755)
+    result = run_copy("--journal", work / "j", source, work.nbdkit("sh", script).uri)
+    assert result.error["code"] == "write-error"
+    assert os.path.getsize(work / "flushes") == 2, "it was flushed again after the failure"
+
+
+def test_enospc(work):
+    os.mkdir(work / "small")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", work / "small"], check=True)
+    try:
+        source = make_dirty(work / "source", 16 * MIB)
+        result = run_copy("--journal", work / "j", source, work / "small/t")
+        assert result.error["code"] == "target-full"
+        assert result.code != 1
+        subprocess.run(["mount", "-o", "remount,size=64m", work / "small"], check=True)
+        done = run_copy("--journal", work / "j", source, work / "small/t").done
+        assert same(source, work / "small/t")
+        assert done["read"] < 16 * MIB, "nothing of the first run was kept"
+    finally:
+        subprocess.run(["umount", work / "small"], check=True)
+
+
+def test_enospc_over_nbd(work):
+    source = make_dirty(work / "source", 4 * MIB)
+    into = work.nbdkit("--filter=error", "memory", "4M", "error-pwrite=ENOSPC", "error-pwrite-rate=100%")
+    assert run_copy(source, into.uri).error["code"] == "target-full"
+
+
+def copy_with_server_faults(work, source_server, target, fault, count, options=(), source_size=0):
+    """Run a copy at a limited rate; every now and then call fault()."""
+    process = start_copy("--rate", "12M", "--deadline", "2", "--reconnect", str(int(30 * SLOW)), *options, source_server.uri,
+                         target)
+    dice = random.Random(5)
+    try:
+        for _ in range(count):
+            time.sleep(dice.uniform(0.05, 0.3))
+            if process.poll() is not None:
+                break
+            fault()
+    finally:
+        result = end_copy(process, 90)
+    return result
+
+
+@pytest.mark.parametrize("kind", ["nbdkit", "qemu-nbd"])
+def test_source_server_killed_and_restarted(work, kind):
+    source = make_disk(work / "source", 32 * MIB)
+    server = work.nbdkit("file", source) if kind == "nbdkit" else work.qemu_nbd(source, "-r")
+
+    def fault():
+        server.kill()
+        time.sleep(0.1)
+        server.start()
+    copy_with_server_faults(work, server, work / "t", fault, 8).done
+    assert same(source, work / "t")
+
+
+class Forgetful:
+    """A target whose server, when killed, loses all that was not flushed since the last restart: it runs on a
+    copy-on-write layer that is thrown away."""
+
+    def __init__(self, work, size):
+        self.work = work
+        self.disk = make_dirty(work / "disk", size)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.disk, "-F", "raw", work / "layer.qcow2"], check=True)
+        # Metadata of a qcow2 that is only in the server's memory is lost with the server.
+        self.server = work.qemu_nbd(work / "layer.qcow2", "--cache=writeback", fmt="qcow2")
+        self.uri = self.server.uri
+
+    def crash(self):
+        self.server.kill()
+        time.sleep(0.05)
+        self.server.start()
+
+    def content(self, path):
+        self.server.stop()
+        subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", self.work / "layer.qcow2", path], check=True)
+        return path
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_target_server_killed_loses_what_was_not_flushed(work, journal):
+    source = make_disk(work / "source", 24 * MIB, step=200000)
+    target = Forgetful(work, 24 * MIB)
+    server = work.nbdkit("file", source)
+    options = ["--journal", work / "j"] if journal else []
+    result = copy_with_server_faults(work, server, target.uri, target.crash, 6, options)
+    done = result.done
+    assert done["sent"] + done["zero"] > 24 * MIB, "nothing was written again"
+    assert same(source, target.content(work / "content"))
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_stopped_server(work, end):
+    """SIGSTOP for longer than the deadline."""
+    source = make_disk(work / "source", 16 * MIB)
+    target = make_dirty(work / "target", 16 * MIB)
+    out, into = work.nbdkit("file", source), work.nbdkit("file", target)
+    process = start_copy("--rate", "8M", "--deadline", "1", out.uri, into.uri)
+    time.sleep(0.5)
+    stopped = out if end == "source" else into
+    stopped.signal(signal.SIGSTOP)
+    time.sleep(3)
+    stopped.signal(signal.SIGCONT)
+    time.sleep(0.2)
+    if stopped.process.poll() is not None:
+        stopped.start()  # nbdkit 1.32 aborts when a client leaves with requests under way
+    end_copy(process).done
+    assert same(source, target)
+
+
+def test_lost_for_good(work):
+    source = make_disk(work / "source", 16 * MIB)
+    server = work.nbdkit("file", source)
+    process = start_copy("--rate", "2M", "--reconnect", "2", server.uri, work / "t")
+    time.sleep(0.5)
+    server.kill()
+    os.unlink(server.socket)
+    start = time.monotonic()
+    assert end_copy(process).error["code"] == "endpoint-open"
+    assert time.monotonic() - start < 8 * SLOW
+
+
+def test_another_disk_after_reconnect(work):
+    server = work.nbdkit("file", make_disk(work / "source", 16 * MIB))
+    process = start_copy("--rate", "2M", server.uri, work / "t")
+    time.sleep(0.5)
+    server.kill()
+    server.argv[-1] = make_disk(work / "other", 8 * MIB)
+    server.start()
+    assert end_copy(process).error["code"] == "endpoint-size"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_connection_cut_after_n_bytes(work, proxy, seed):
+    dice = random.Random(seed)
+    source = make_disk(work / "source", 12 * MIB)
+    target = make_dirty(work / "target", 12 * MIB)
+    server = work.qemu_nbd(source, "-r")
+    # The first connections live long enough to start; then cuts anywhere, also within headers.
+    between = proxy(server, cut_after=[dice.randrange(1000, 600 * KIB) for _ in range(2)] + [10 ** 9] +
+                    [dice.randrange(0, 600 * KIB) for _ in range(12)])
+    run_copy("--deadline", "3", between.uri, target).done
+    assert between.cuts >= 3
+    assert same(source, target)
+
+
+def test_target_connection_cut(work, proxy):
+    source = make_disk(work / "source", 12 * MIB)
+    target = make_dirty(work / "target", 12 * MIB)
+    into = work.qemu_nbd(target)
+    between = proxy(into, cut_after=[500, 300, 700, 200, 1000, 150])
+    run_copy("--deadline", "3", source, between.uri).done
+    assert between.cuts >= 3
+    assert same(source, target)
+
+
+def test_half_open_connection(work, proxy):
+    source = make_disk(work / "source", 12 * MIB)
+    between = proxy(work.qemu_nbd(source, "-r"), stall_after=MIB)
+    run_copy("--deadline", "1", between.uri, work / "t").done
+    assert same(source, work / "t")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_cancel(work, number):
+    source = make_disk(work / "source", 16 * MIB)
+    server = work.nbdkit("file", source)
+    process = start_copy("--rate", "2M", "--journal", work / "j", server.uri, work / "t")
+    time.sleep(0.7)
+    start = time.monotonic()
+    process.send_signal(number)
+    result = end_copy(process)
+    assert result.error["code"] == "cancelled"
+    assert time.monotonic() - start < 2 * SLOW
+    time.sleep(0.1)
+    assert server.process.poll() is None, "the server did not survive the goodbye"
+    done = run_copy("--journal", work / "j", server.uri, work / "t").done
+    assert same(source, work / "t")
+    full = run_copy(server.uri, work / "u").done
+    assert done["read"] < full["read"], "the journal was not used"
+
+
+def test_cancel_while_connecting(work):
+    import socket
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(work / "s")
+    listener.listen()
+    process = start_copy(f"nbd+unix:///?socket={work / 's'}", work / "t")
+    time.sleep(0.5)
+    process.terminate()
+    assert end_copy(process, 3).error["code"] == "cancelled"
+    listener.close()
+
+
+def test_reader_that_does_not_read(work):
+    """A full pipe on standard output must not stall the copy."""
+    source = make_disk(work / "source", 8 * MIB)
+    process = start_copy("--rate", "3M", source, work / "t")
+    read_end = process.stdout
+    import fcntl
+    fcntl.fcntl(read_end, 1031, 4096)  # F_SETPIPE_SZ
+    deadline = time.monotonic() + 20 * SLOW
+    time.sleep(3)
+    process.send_signal(0)
+    while time.monotonic() < deadline and not same(source, work / "t"):
+        time.sleep(0.2)
+    assert same(source, work / "t")
+    end_copy(process)
+
+
+def test_last_line_tells_the_error(work):
+    result = run_copy(work / "nothing", work / "t")
+    assert result.error["code"] == "endpoint-open"
+    assert set(result.error) == {"event", "code", "message", "evidence"}
+    assert "nothing" in result.error["message"] and "nothing" in result.stderr
