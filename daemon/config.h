@@ -2,7 +2,9 @@
 /* What blockferryd is started with.  One table in config.c drives options, help and defaults. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/error.h"
 
@@ -17,4 +19,11 @@ struct bf_config {
     uint64_t max_rounds;   /* --max-rounds N: rounds at the same time */
     uint64_t max_launches; /* --max-launches N */
     char *log_level;       /* --log-level LEVEL */
+    bool help;
+    bool version;
 };
+
+/* Defaults, then the options.  BF_E_BAD_INPUT names the option. */
+int bf_config_parse(int argc, char *argv[], struct bf_config *ret_config, struct bf_error *err);
+void bf_config_help(FILE *stream);
+void bf_config_done(struct bf_config *config);

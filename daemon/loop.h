@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdint.h>
 #include <systemd/sd-event.h>
 
 #include "base/error.h"
@@ -19,6 +20,9 @@ int bf_loop_new(struct bf_loop **ret_loop, struct bf_error *err);
 void bf_loop_free(struct bf_loop *loop);
 int bf_loop_run(struct bf_loop *loop, struct bf_error *err);
 void bf_loop_stop(struct bf_loop *loop); /* any thread */
+/* After bf_loop_run() has returned: go on serving posts and calls for at most `timeout_ms`, so that
+ * job threads can end. */
+void bf_loop_turn(struct bf_loop *loop, uint64_t timeout_ms);
 sd_event *bf_loop_event(struct bf_loop *loop);
 
 /* Abort unless this is the main loop thread: put where state is touched. */

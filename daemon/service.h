@@ -14,7 +14,22 @@
 
 #include "base/error.h"
 
+struct bf_config;
+struct bf_loop;
+struct bf_seal;
 struct bf_service;
+struct bf_store;
+
+/* All borrowed; they outlive the service. */
+int bf_service_new(struct bf_loop *loop, struct bf_store *store, struct bf_seal *seal,
+                   const struct bf_config *config, struct bf_service **ret_service,
+                   struct bf_error *err);
+/* Take up what the store knows: open jobs, schedule, janitor. */
+int bf_service_start(struct bf_service *service, struct bf_error *err);
+/* End jobs where they are (the next start takes them up) and questions; waits up to the deadline,
+ * turning the loop. */
+void bf_service_stop(struct bf_service *service, uint64_t timeout_ms);
+void bf_service_free(struct bf_service *service);
 
 /* --- reads (from the store and live progress) --- */
 int bf_service_status(struct bf_service *service, struct json_object **ret, struct bf_error *err);

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cutover: a round while the machine runs, the source off, the last round, the launch.
+ *
+ * Invariant 4: the source is powered off only in state cutover and after a fresh precheck;
+ * if the last round or the launch fails, the undo of step "shut-down" powers it on again unless
+ * the policy says otherwise.  What was known of the source's power is stored before it is touched.
+ *
+ * With a point given there are no rounds: the launch is made from that point, and a source that
+ * cannot be reached or is gone does not stop it (that is what the point is for).
+ */
+#include <assert.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "connectors/target.h"
+#include "daemon/check.h"
+#include "daemon/context.h"
+#include "daemon/launch.h"
+#include "daemon/launch_boot.h"
+#include "daemon/replication.h"
+#include "daemon/round.h"
+#include "daemon/service_private.h"
+
+#define CHECK_FRESH_US ((int64_t)10 * 60 * 1000000)
+
+static bool from_point(struct bf_job *job)
+{
+    return bf_context_u64(bf_job_params(job), "point") != 0;
+}
+
+/* The errors that mean "the source is not there", which a cutover from a point outlives. */
+static bool source_lost(const struct bf_error *err)
+{
+    return err->code == BF_E_PLATFORM_UNREACHABLE || err->code == BF_E_MACHINE_GONE ||
+           err->code == BF_E_NO_SUCH_MACHINE || err->code == BF_E_DEADLINE;
+}
+
+/* --- precheck --- */
+
+static int precheck(struct bf_job *job, struct bf_error *err)
+{
+    struct json_object *context = bf_job_context(job);
+    bf_auto_free struct bf_launch_nic *nics = NULL;
+
+    if (!bf_job_inputs(job)->machine)
+        return bf_fail(err, BF_E_INTERNAL, 0, "the machine was never described");
+    /* What would fail after the shutdown is better found before it. */
+    if (bf_launch_map_networks(job, bf_job_inputs(job)->machine, &nics, err) != 0)
+        return -1;
+    if (from_point(job)) {
+        uint64_t number = bf_context_u64(bf_job_params(job), "point");
+
+        if (!bf_inputs_point(bf_job_inputs(job), number))
+            return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "there is no point %llu",
+                           (unsigned long long)number);
+        bf_json_add_bool(context, "no_rounds", true);
+        bf_json_add_i64(context, "checked_us", bf_utc_us());
+        return 0;
+    }
+    bf_json_add_string(bf_job_params(job), "trigger", "cutover");
+    return bf_check_step(job, err);
+}
+
+/* --- shut down --- */
+
+struct state_question {
+    const char *replication_id;
+    enum bf_state state;
+};
+
+static int read_state(struct bf_service *service, void *user, struct bf_error *err)
+{
+    struct state_question *question = user;
+    struct bf_replication_row row = {0};
+
+    if (bf_store_replication_get(service->store, question->replication_id, &row, err) != 0)
+        return -1;
+    question->state = bf_state_of(&row);
+    bf_replication_row_done(&row);
+    return 0;
+}
+
+/* Invariant 4, checked where it matters. */
+static int may_power_off(struct bf_job *job, struct bf_error *err)
+{
+    struct state_question question = {.replication_id = bf_job_replication_id(job)};
+
+    if (bf_job_transaction(job, read_state, &question, err) != 0)
+        return -1;
+    if (question.state != BF_STATE_CUTOVER)
+        return bf_fail(err, BF_E_INTERNAL, 0, "the source may only be switched off in a cutover");
+    if (!from_point(job) &&
+        bf_utc_us() - bf_context_i64(bf_job_context(job), "checked_us") > CHECK_FRESH_US)
+        return bf_check_step(job, err);
+    return 0;
+}
+
+static int switch_off(struct bf_job *job, struct bf_platform *source, const char *machine_id,
+                      struct bf_error *err)
+{
+    const struct bf_policy *policy = &bf_job_inputs(job)->policy;
+    const char *wish = bf_context_text(bf_job_params(job), "shutdown");
+    bool may_force = wish ? bf_streq(wish, "off") : policy->shutdown == BF_SHUTDOWN_OFF;
+    struct bf_deadline deadline = bf_deadline_in(policy->shutdown_timeout_s * 1000);
+
+    bf_progress_line(bf_job_progress(job), "waiting for the guest to shut down");
+    if (bf_platform_shut_down(source, machine_id, deadline, err) == 0)
+        return 0;
+    if (err->code != BF_E_SHUTDOWN_REFUSED || !may_force)
+        return -1;
+    bf_job_warn(job, err, "the source is powered off");
+    bf_error_clear(err);
+    return bf_platform_power_off(source, machine_id, err);
+}
+
+static int stop_source(struct bf_job *job, struct bf_error *err)
+{
+    struct json_object *context = bf_job_context(job);
+    const char *machine_id = bf_job_inputs(job)->replication.machine_id;
+    struct bf_platform *source;
+    enum bf_power power;
+
+    if (bf_job_source(job, &source, err) != 0 ||
+        bf_platform_power(source, machine_id, &power, err) != 0)
+        return -1;
+    if (!bf_context_i64(context, "stopping_us")) {
+        bf_json_add_i64(context, "stopping_us", bf_utc_us());
+        bf_json_add_bool(context, "source_was_on", power != BF_POWER_OFF);
+        if (bf_job_save(job, err) != 0)
+            return -1;
+    }
+    return power == BF_POWER_OFF ? 0 : switch_off(job, source, machine_id, err);
+}
+
+static int shut_down(struct bf_job *job, struct bf_error *err)
+{
+    struct json_object *context = bf_job_context(job);
+
+    if (may_power_off(job, err) != 0)
+        return -1;
+    if (stop_source(job, err) != 0) {
+        if (!from_point(job) || !source_lost(err) || bf_job_stopping(job))
+            return -1;
+        bf_job_warn(job, err, "the source cannot be switched off: make sure that it does not run");
+        bf_error_clear(err);
+    }
+    if (!bf_context_bool(context, "stopped")) {
+        bf_launch_time(job, "shutdown",
+                       (uint64_t)(bf_utc_us() - bf_context_i64(context, "stopping_us")) / 1000);
+        bf_json_add_bool(context, "stopped", true);
+        bf_json_add_i64(context, "stopped_us", bf_utc_us());
+        bf_round_forget(job);
+    }
+    return 0;
+}
+
+static int power_on_again(struct bf_job *job, struct bf_error *err)
+{
+    struct json_object *context = bf_job_context(job);
+    struct bf_platform *source;
+
+    if (!bf_context_bool(context, "source_was_on"))
+        return 0;
+    if (bf_job_inputs(job)->policy.on_failure == BF_ON_FAILURE_LEAVE_OFF) {
+        bf_json_add_bool(context, "left_off", true);
+        return 0;
+    }
+    bf_json_add_bool(context, "left_off", true); /* until it is known to run */
+    if (bf_job_source(job, &source, err) != 0 ||
+        bf_platform_power_on(source, bf_job_inputs(job)->replication.machine_id, err) != 0)
+        return -1;
+    bf_json_add_bool(context, "left_off", false);
+    return 0;
+}
+
+/* After the last round: its share of the downtime. */
+static int note_round_time(struct bf_job *job, struct bf_error *err)
+{
+    struct json_object *context = bf_job_context(job);
+
+    (void)err;
+    if (!bf_context_bool(context, "round_timed") && !bf_round_skipped(job)) {
+        bf_launch_time(job, "round",
+                       (uint64_t)(bf_utc_us() - bf_context_i64(context, "stopped_us")) / 1000);
+        bf_json_add_bool(context, "round_timed", true);
+    }
+    return 0;
+}
+
+/* --- begin, end --- */
+
+static int cutover_begins(struct bf_service *service, struct bf_job *job,
+                          struct bf_replication_row *row, struct bf_error *err)
+{
+    struct bf_launch_row open = {0};
+    bool has, found;
+
+    (void)job;
+    if (bf_replication_has_point(service, row->id, &has, err) != 0 ||
+        bf_launch_find_open(service->store, row->id, "cutover", &open, &found, err) != 0)
+        return -1;
+    bf_launch_row_done(&open);
+    if (!has)
+        return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "%s has no point yet", row->name);
+    if (found)
+        return bf_fail(err, BF_E_STATE_FORBIDS, 0,
+                       "a launch of a cutover of %s is open; roll it back first", row->name);
+    row->next_round_us = 0;
+    return bf_state_set(service, row, BF_STATE_CUTOVER, NULL, err);
+}
+
+static int cutover_ended(struct bf_service *service, struct bf_job *job,
+                         struct bf_replication_row *row, const struct bf_error *failure,
+                         struct bf_error *err)
+{
+    struct json_object *context = bf_job_context(job);
+
+    if (!failure)
+        return bf_state_set(service, row, BF_STATE_CONFIRM_PENDING, NULL, err);
+    if (bf_context_bool(context, "left_off"))
+        return bf_state_set(service, row, BF_STATE_FAILED, failure, err);
+    /* The source runs (or was off before): the replication goes on from the same baseline. */
+    bf_replication_schedule(row, bf_utc_us());
+    if (bf_context_i64(context, "stopping_us"))
+        return bf_state_set(service, row, BF_STATE_ROLLED_BACK, failure, err);
+    return bf_state_set(service, row,
+                        failure->code == BF_E_CANCELLED ? BF_STATE_IDLE : BF_STATE_FAILED, failure,
+                        err);
+}
+
+static const struct bf_step cutover_steps[] = {
+    {"precheck", precheck, NULL, false},
+    BF_ROUND_STEPS("catch-up "),
+    {"shut-down", shut_down, power_on_again, false},
+    BF_ROUND_STEPS("last "),
+    {"round-time", note_round_time, NULL, false},
+    BF_LAUNCH_STEPS,
+};
+
+const struct bf_job_kind bf_job_kind_cutover = {
+    .name = "cutover",
+    .steps = cutover_steps,
+    .step_count = bf_array_length(cutover_steps),
+    .begin = cutover_begins,
+    .end = cutover_ended,
+};

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a replication is settled: confirm, rollback, remove. */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "connectors/target.h"
+#include "daemon/context.h"
+#include "daemon/launch.h"
+#include "daemon/ledger.h"
+#include "daemon/points.h"
+#include "daemon/replication.h"
+#include "daemon/service_private.h"
+
+enum { DETACH_DEADLINE_MS = 12 * 60 * 60 * 1000 };
+
+static bool param(struct bf_job *job, const char *key, bool otherwise)
+{
+    struct json_object *value = NULL;
+
+    if (!json_object_object_get_ex(bf_job_params(job), key, &value) || !value)
+        return otherwise;
+    return json_object_get_boolean(value);
+}
+
+/* Remember the open launch of the cutover in the job's context; none: nothing. */
+static int remember_cutover(struct bf_service *service, struct bf_job *job, const char *id,
+                            bool *ret_found, struct bf_error *err)
+{
+    struct bf_launch_row open = {0};
+    int r = bf_launch_find_open(service->store, id, "cutover", &open, ret_found, err);
+
+    if (r == 0 && *ret_found)
+        r = bf_launch_remember(service->store, bf_job_context(job), &open, err);
+    bf_launch_row_done(&open);
+    return r;
+}
+
+static int settle_launch(struct bf_service *service, struct bf_job *job, const char *id,
+                         const char *state, struct bf_error *err)
+{
+    const char *launch = bf_context_text(bf_job_context(job), "launch_row");
+
+    return launch ? bf_launch_set_state(service, id, launch, state, err) : 0;
+}
+
+/* What is left of us on the source.  A source that is gone for good must not keep an admin from
+ * finishing: what cannot be removed stays in the ledger, for the janitor. */
+static int leave_source(struct bf_job *job, struct bf_error *err)
+{
+    if (bf_ledger_remove_kind(job, "snapshot", err) == 0 &&
+        bf_ledger_remove_kind(job, "baseline", err) == 0)
+        return 0;
+    return -1;
+}
+
+static int forget_baseline(struct bf_service *service, void *user, struct bf_error *err)
+{
+    struct bf_replication_row row = {0};
+    int r = bf_store_replication_get(service->store, user, &row, err);
+
+    if (r == 0 && row.baseline) {
+        free(row.baseline);
+        row.baseline = NULL;
+        r = bf_store_replication_update(service->store, &row, err);
+    }
+    bf_replication_row_done(&row);
+    return r;
+}
+
+/* The next round is a comparison: its baseline is not protected any more. */
+static int give_up_baseline(struct bf_job *job, struct bf_error *err)
+{
+    bf_auto_free char *id = bf_xstrdup(bf_job_replication_id(job));
+
+    return bf_job_transaction(job, forget_baseline, id, err);
+}
+
+/* --- confirm --- */
+
+static int detach(struct bf_job *job, struct bf_error *err)
+{
+    struct json_object *context = bf_job_context(job);
+    struct json_object *clones = bf_context_array(context, "clones");
+    struct bf_deadline deadline = bf_deadline_in(DETACH_DEADLINE_MS);
+    struct bf_platform *target;
+    const char *machine_ref;
+
+    if (bf_context_need(context, "machine_ref", &machine_ref, err) != 0 ||
+        bf_job_target(job, &target, err) != 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(clones); i++) {
+        struct json_object *clone = json_object_array_get_idx(clones, i);
+
+        bf_progress_line(bf_job_progress(job), "disk %s becomes independent of the replica",
+                         bf_context_text(clone, "disk"));
+        if (bf_target_detach_clone(target, machine_ref, bf_context_text(clone, "ref"), deadline,
+                                   err) != 0)
+            return bf_fail_in(err, "disk %s", bf_context_text(clone, "disk"));
+    }
+    return 0;
+}
+
+static int store_handed_over(struct bf_service *service, void *user, struct bf_error *err)
+{
+    struct json_object *context = user;
+    struct json_object *ids = bf_context_array(context, "clone_ledgers");
+    const char *machine = bf_context_text(context, "machine_ledger");
+
+    for (size_t i = 0; i < json_object_array_length(ids); i++) {
+        if (bf_ledger_set_state(service->store,
+                                json_object_get_string(json_object_array_get_idx(ids, i)),
+                                "handed-over", err) != 0)
+            return -1;
+    }
+    return machine ? bf_ledger_set_state(service->store, machine, "handed-over", err) : 0;
+}
+
+static int hand_over(struct bf_job *job, struct bf_error *err)
+{
+    struct json_object *context = bf_job_context(job);
+    struct bf_platform *target;
+    const char *machine_ref;
+
+    if (bf_context_need(context, "machine_ref", &machine_ref, err) != 0 ||
+        bf_job_target(job, &target, err) != 0 ||
+        bf_target_hand_over_machine(target, machine_ref, err) != 0)
+        return -1;
+    return bf_job_transaction(job, store_handed_over, context, err);
+}
+
+static int delete_replica(struct bf_job *job, struct bf_error *err)
+{
+    return param(job, "keep_replica", false) ? 0 : bf_points_remove_all(job, false, err);
+}
+
+static int confirm_begins(struct bf_service *service, struct bf_job *job,
+                          struct bf_replication_row *row, struct bf_error *err)
+{
+    bool found;
+
+    if (remember_cutover(service, job, row->id, &found, err) != 0)
+        return -1;
+    return found ? 0
+                 : bf_fail(err, BF_E_STATE_FORBIDS, 0, "%s has no launch to confirm", row->name);
+}
+
+static int confirm_ended(struct bf_service *service, struct bf_job *job,
+                         struct bf_replication_row *row, const struct bf_error *failure,
+                         struct bf_error *err)
+{
+    /* A failure before the hand-over has changed nothing: the machine runs on, unconfirmed. */
+    if (failure)
+        return bf_state_set(service, row, BF_STATE_CONFIRM_PENDING, failure, err);
+    if (settle_launch(service, job, row->id, "confirmed", err) != 0)
+        return -1;
+    row->next_round_us = 0;
+    if (bf_state_of(row) == BF_STATE_FAILED &&
+        bf_state_set(service, row, BF_STATE_CONFIRM_PENDING, NULL, err) != 0)
+        return -1;
+    return bf_state_set(service, row, BF_STATE_DONE, NULL, err);
+}
+
+static const struct bf_step confirm_steps[] = {
+    {"detach", detach, NULL, false},
+    {"hand-over", hand_over, NULL, false},
+    {"baseline", give_up_baseline, NULL, true},
+    {"source", leave_source, NULL, true},
+    {"replica", delete_replica, NULL, true},
+};
+
+const struct bf_job_kind bf_job_kind_confirm = {
+    .name = "confirm",
+    .steps = confirm_steps,
+    .step_count = bf_array_length(confirm_steps),
+    .begin = confirm_begins,
+    .end = confirm_ended,
+};
+
+/* --- rollback --- */
+
+static int start_source(struct bf_job *job, struct bf_error *err)
+{
+    struct bf_platform *source;
+
+    if (!param(job, "start_source", true))
+        return 0;
+    if (bf_job_source(job, &source, err) != 0)
+        return -1;
+    return bf_platform_power_on(source, bf_job_inputs(job)->replication.machine_id, err);
+}
+
+static int rollback_begins(struct bf_service *service, struct bf_job *job,
+                           struct bf_replication_row *row, struct bf_error *err)
+{
+    bool found;
+
+    if (remember_cutover(service, job, row->id, &found, err) != 0)
+        return -1;
+    return found ? settle_launch(service, job, row->id, "discarding", err) : 0;
+}
+
+static int rollback_ended(struct bf_service *service, struct bf_job *job,
+                          struct bf_replication_row *row, const struct bf_error *failure,
+                          struct bf_error *err)
+{
+    if (failure)
+        return bf_state_set(service, row, BF_STATE_FAILED, failure, err);
+    if (settle_launch(service, job, row->id, "discarded", err) != 0)
+        return -1;
+    bf_replication_schedule(row, 0);
+    return bf_state_set(service, row, BF_STATE_ROLLED_BACK, NULL, err);
+}
+
+static const struct bf_step rollback_steps[] = {
+    {"machine", bf_discard_machine, NULL, false},
+    {"clones", bf_discard_clones, NULL, false},
+    {"start-source", start_source, NULL, false},
+};
+
+const struct bf_job_kind bf_job_kind_rollback = {
+    .name = "rollback",
+    .steps = rollback_steps,
+    .step_count = bf_array_length(rollback_steps),
+    .begin = rollback_begins,
+    .end = rollback_ended,
+};
+
+/* --- remove --- */
+
+static int remove_launches(struct bf_job *job, struct bf_error *err)
+{
+    if (bf_ledger_remove_kind(job, "machine", err) != 0)
+        return -1;
+    return bf_ledger_remove_kind(job, "clone", err);
+}
+
+static int remove_replica(struct bf_job *job, struct bf_error *err)
+{
+    return bf_points_remove_all(job, !param(job, "delete_volumes", false), err);
+}
+
+static int remove_ended(struct bf_service *service, struct bf_job *job,
+                        struct bf_replication_row *row, const struct bf_error *failure,
+                        struct bf_error *err)
+{
+    (void)job;
+    if (failure) {
+        bf_log_error(BF_LOG_DEBUG, failure, "%s stays", row->name);
+        return 0;
+    }
+    if (bf_service_event(service, row->name, "info", "replication", NULL, err,
+                         "replication %s is removed", row->name) != 0)
+        return -1;
+    return bf_store_replication_remove(service->store, row->id, err);
+}
+
+static const struct bf_step remove_steps[] = {
+    {"launches", remove_launches, NULL, false},
+    {"baseline", give_up_baseline, NULL, false},
+    {"source", leave_source, NULL, false},
+    {"replica", remove_replica, NULL, false},
+};
+
+const struct bf_job_kind bf_job_kind_remove = {
+    .name = "remove",
+    .steps = remove_steps,
+    .step_count = bf_array_length(remove_steps),
+    .end = remove_ended,
+    .removes = true,
+};
