@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* blockferry-convert: makes one Linux guest's disks boot on virtio, in one appliance session.
+ *
+ * A program of its own, because libguestfs reads what a guest wrote: it gets no secret, has
+ * limits of memory, and can be killed with its appliance.  Used by blockferryd only:
+ *
+ *     blockferry-convert RESULT-FILE < REQUEST
+ *
+ * REQUEST   {"disks": [{"uri", "format"}, ...], "macs": ["52:54:...", ...]}
+ * RESULT    {"error": {...}}, or {"guest_os", "changes": [text, ...], "warnings": [text, ...]};
+ * with error code guest-unsupported nothing was changed, and virt-v2v may be tried Standard output:
+ * a line of progress each "[ seconds] text", as virt-v2v does. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "guest/linux.h"
+#include "guest/session.h"
+
+#define REQUEST_MAX ((size_t)1 << 20)
+#define MACS_MAX 64
+
+static uint64_t began_ms;
+
+static void say(const char *text)
+{
+    printf("[%6.1f] %s\n", (double)(bf_now_ms() - began_ms) / 1000, text);
+    fflush(stdout);
+}
+
+static int add_disks(struct bf_session *session, struct json_object *request, struct bf_error *err)
+{
+    struct json_object *disks = NULL;
+
+    if (bf_json_get_array(request, "", "disks", &disks, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(disks); i++) {
+        struct json_object *disk = json_object_array_get_idx(disks, i);
+        const char *uri = NULL, *format = NULL;
+
+        if (bf_json_get_string(disk, "disks", "uri", &uri, err) < 0 ||
+            bf_json_get_string(disk, "disks", "format", &format, err) < 0 ||
+            bf_session_add_disk(session, uri, format, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void plan_network(struct bf_session *session, struct json_object *request)
+{
+    bf_auto_error ignored = BF_ERROR_INIT;
+    struct json_object *list = NULL;
+    const char *macs[MACS_MAX];
+    size_t count = 0;
+
+    if (bf_json_opt_array(request, "", "macs", &list, &ignored) < 0 || !list)
+        return;
+    for (size_t i = 0; i < json_object_array_length(list) && count < MACS_MAX; i++)
+        macs[count++] = json_object_get_string(json_object_array_get_idx(list, i));
+    bf_linux_plan_network(session, macs, count);
+}
+
+/* Failed before the first change, for a reason that virt-v2v may not have. */
+static bool is_untouched(const struct bf_error *err, bool applying)
+{
+    return !applying && (err->code == BF_E_GUEST_UNSUPPORTED || err->code == BF_E_CONVERT_FAILED);
+}
+
+static int plan(struct bf_session *session, struct json_object *request, struct bf_error *err)
+{
+    say("Reading the guest");
+    if (bf_linux_plan_initrd(session, err) < 0 || bf_linux_plan_generators(session, err) < 0 ||
+        bf_linux_plan_names(session, err) < 0)
+        return -1;
+    plan_network(session, request);
+    return 0;
+}
+
+static int convert(struct bf_session *session, struct json_object *request, bool *ret_applying,
+                   struct bf_error *err)
+{
+    if (add_disks(session, request, err) < 0)
+        return -1;
+    say("Starting the appliance");
+    if (bf_session_launch(session, err) < 0)
+        return -1;
+    say("Inspecting the guest");
+    if (bf_session_open_guest(session, err) < 0)
+        return -1;
+    if (plan(session, request, err) < 0)
+        return -1;
+    say("Changing the guest");
+    *ret_applying = true;
+    if (bf_session_apply(session, err) < 0)
+        return -1;
+    say("Closing the disks");
+    if (bf_session_close(session, err) < 0)
+        return -1;
+    say("Done");
+    return 0;
+}
+
+static struct json_object *report(struct bf_session *session)
+{
+    struct json_object *value = json_object_new_object();
+    struct json_object *changes = json_object_new_array();
+
+    for (size_t i = 0; i < session->change_count; i++) {
+        const struct bf_change *change = &session->changes[i];
+        bf_auto_free char *text = bf_xasprintf("%s: %s", change->path, change->summary);
+
+        json_object_array_add(changes, json_object_new_string(text));
+    }
+    bf_json_add_string(value, "guest_os", session->product);
+    json_object_object_add(value, "changes", changes);
+    json_object_object_add(value, "warnings",
+                           session->warnings ? json_object_get(session->warnings)
+                                             : json_object_new_array());
+    return value;
+}
+
+static int run(const char *result_file, struct bf_session *session, struct bf_error *err)
+{
+    bf_auto_free char *text = NULL;
+    bf_auto_json *request = NULL;
+    bf_auto_json *result = NULL;
+    bf_auto_error failed = BF_ERROR_INIT;
+    bool applying = false;
+    const char *out;
+    size_t length = 0;
+
+    if (bf_fd_read_all(0, REQUEST_MAX, &text, &length, err) < 0 ||
+        bf_json_parse(text, length, &request, err) < 0)
+        return -1;
+    if (convert(session, request, &applying, &failed) == 0) {
+        result = report(session);
+    } else {
+        result = json_object_new_object();
+        json_object_object_add(result, "error", bf_json_error(&failed));
+        bf_json_add_bool(result, "untouched", is_untouched(&failed, applying));
+    }
+    out = bf_json_text(result);
+    return bf_file_replace(result_file, out, strlen(out), 0600, err);
+}
+
+int main(int argc, char **argv)
+{
+    bf_cleanup(bf_session_done) struct bf_session session = {0};
+    bf_auto_error err = BF_ERROR_INIT;
+
+    if (argc != 2) {
+        fputs("usage: blockferry-convert RESULT-FILE < REQUEST\n", stderr);
+        return 2;
+    }
+    began_ms = bf_now_ms();
+    session.tmp_directory = getenv("TMPDIR");
+    session.g = guestfs_create();
+    if (!session.g || !session.tmp_directory) {
+        fputs("blockferry-convert: libguestfs or TMPDIR is missing\n", stderr);
+        return 1;
+    }
+    /* Errors are told in the result; on the terminal they would only repeat the guest's words. */
+    guestfs_set_error_handler(session.g, NULL, NULL);
+    if (run(argv[1], &session, &err) < 0) {
+        fprintf(stderr, "blockferry-convert: %s\n", err.message);
+        return 1;
+    }
+    return 0;
+}

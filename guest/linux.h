@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a Linux guest needs to boot on virtio, decided on an open session (session.h).
+ *
+ * Each function reads the guest and collects changes.  BF_E_GUEST_UNSUPPORTED: not a guest for
+ * this way (virt-v2v may know better); no change is made then. */
+#pragma once
+
+#include "guest/session.h"
+
+/* Virtio modules into every initramfs that lacks them (initrd.h), and the generators'
+ * configuration, so that they stay when the guest makes a new one. */
+int bf_linux_plan_initrd(struct bf_session *session, struct bf_error *err);
+int bf_linux_plan_generators(struct bf_session *session, struct bf_error *err);
+
+/* Names that are others on virtio: /dev/sdX in fstab, crypttab and the boot loader's lines; the
+ * LVM devices file, which knows disks by their old serial numbers. */
+int bf_linux_plan_names(struct bf_session *session, struct bf_error *err);
+
+/* The interface keeps its name by its MAC address, where the guest's configuration pins a name. */
+void bf_linux_plan_network(struct bf_session *session, const char *const *macs, size_t mac_count);
