@@ -21,7 +21,8 @@
 #include "connectors/endpoint_spec.h"
 
 enum bf_convert_mode {
-    BF_CONVERT_AUTO = 0, /* the best way for this guest */
+    BF_CONVERT_AUTO = 0, /* fast; if the guest is none for it, v2v */
+    BF_CONVERT_FAST,     /* our own: Linux for x86-64, seconds */
     BF_CONVERT_V2V,      /* virt-v2v-in-place */
     BF_CONVERT_NONE,     /* the guest boots as it is */
     BF_CONVERT_MODE_MAX,
@@ -33,8 +34,16 @@ struct bf_convert_request {
     size_t disk_count;
     const char *name; /* of the machine, for logs */
     bool uefi;
+    /* The machine's MAC addresses in its order ("52:54:00:12:34:56"), so that an interface keeps
+     * its name; NULL with 0: names are left alone.  Used by the fast way. */
+    const char *const *macs;
+    size_t mac_count;
     const char *virtio_win; /* directory or ISO with Windows drivers; NULL: the default places */
-    const char *work_directory; /* exists, private, for mount points and sockets */
+    const char *work_directory; /* exists, private, for mount points and sockets; its path is
+                                 * short (at most 70 bytes: sockets are made in it) */
+    /* Kept between conversions (the appliance, whether KVM works): below the state directory.
+     * Made when missing; one for all conversions, also parallel ones.  NULL: work_directory. */
+    const char *cache_directory;
     struct bf_deadline deadline;
     int cancel_fd; /* -1: none */
     /* Called with a line of progress for people; may be NULL. */
@@ -43,7 +52,7 @@ struct bf_convert_request {
 };
 
 struct bf_convert_report {
-    char *method;                 /* "none", "v2v" */
+    char *method;                 /* "none", "fast", "v2v" */
     char *guest_os;               /* "Debian GNU/Linux 12"; NULL unknown */
     bool virtio;                  /* virtio drivers are in place, by evidence */
     char *log_tail;               /* last lines of the tool */
@@ -54,6 +63,10 @@ struct bf_convert_report {
 int bf_convert_run(const struct bf_convert_request *request, struct bf_convert_report *ret_report,
                    struct bf_error *err);
 void bf_convert_report_done(struct bf_convert_report *report);
+
+/* After a crash: detach the mounts which killed conversions left below the directory, so that it
+ * can be removed. */
+void bf_convert_sweep(const char *work_directory);
 
 const char *bf_convert_mode_to_string(enum bf_convert_mode mode);
 int bf_convert_mode_from_string(const char *text, enum bf_convert_mode *ret_mode,

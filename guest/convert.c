@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "guest/convert.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "guest/export.h"
+#include "guest/fast.h"
+#include "guest/v2v.h"
+
+/* libguestfs and virt-v2v make sockets some 35 bytes below it; a socket's path has 107. */
+#define WORK_DIRECTORY_MAX 70
+
+static const char *const mode_names[] = {
+    [BF_CONVERT_AUTO] = "auto",
+    [BF_CONVERT_FAST] = "fast",
+    [BF_CONVERT_V2V] = "v2v",
+    [BF_CONVERT_NONE] = "none",
+};
+_Static_assert(bf_array_length(mode_names) == BF_CONVERT_MODE_MAX, "a mode has no name");
+
+const char *bf_convert_mode_to_string(enum bf_convert_mode mode)
+{
+    assert((unsigned)mode < BF_CONVERT_MODE_MAX);
+    return mode_names[mode];
+}
+
+int bf_convert_mode_from_string(const char *text, enum bf_convert_mode *ret_mode,
+                                struct bf_error *err)
+{
+    for (size_t i = 0; i < BF_CONVERT_MODE_MAX; i++) {
+        if (bf_streq(text, mode_names[i])) {
+            *ret_mode = (enum bf_convert_mode)i;
+            return 0;
+        }
+    }
+    return bf_fail(err, BF_E_BAD_INPUT, 0, "conversion is one of auto, fast, v2v, none, not %s",
+                   text ? text : "(nothing)");
+}
+
+void bf_convert_report_done(struct bf_convert_report *report)
+{
+    free(report->method);
+    free(report->guest_os);
+    free(report->log_tail);
+    json_object_put(report->warnings);
+    *report = (struct bf_convert_report){0};
+}
+
+void bf_convert_sweep(const char *work_directory)
+{
+    bf_export_sweep(work_directory);
+}
+
+static int check_request(const struct bf_convert_request *request, struct bf_error *err)
+{
+    struct stat status;
+
+    if (request->disk_count == 0)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "a conversion needs at least one disk");
+    if (stat(request->work_directory, &status) < 0 || !S_ISDIR(status.st_mode))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "the work directory %s is not there",
+                       request->work_directory);
+    if (strlen(request->work_directory) > WORK_DIRECTORY_MAX)
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "the path of the work directory %s is longer than %d bytes",
+                       request->work_directory, WORK_DIRECTORY_MAX);
+    if (request->virtio_win && stat(request->virtio_win, &status) < 0)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "the driver tree or ISO %s is not there",
+                       request->virtio_win);
+    return 0;
+}
+
+/* The fast way left the clones as they were: the other one may know this guest. */
+static int run_v2v_instead(const struct bf_convert_request *request,
+                           struct bf_convert_report *report, struct bf_error *err)
+{
+    bf_auto_free char *text = bf_xasprintf("not converted the fast way: %s", err->message);
+
+    bf_error_clear(err);
+    if (bf_v2v_run(request, report, err) < 0)
+        return -1;
+    if (!report->warnings)
+        report->warnings = json_object_new_array();
+    json_object_array_add(report->warnings, json_object_new_string(text));
+    return 0;
+}
+
+static int run_fast(const struct bf_convert_request *request, struct bf_convert_report *report,
+                    struct bf_error *err)
+{
+    bool untouched = false;
+
+    if (bf_fast_run(request, report, &untouched, err) == 0)
+        return 0;
+    if (request->mode == BF_CONVERT_FAST || !untouched)
+        return -1;
+    return run_v2v_instead(request, report, err);
+}
+
+static int dispatch(const struct bf_convert_request *request, struct bf_convert_report *report,
+                    struct bf_error *err)
+{
+    switch (request->mode) {
+    case BF_CONVERT_NONE:
+        report->method = bf_xstrdup("none");
+        return 0;
+    case BF_CONVERT_V2V:
+        return bf_v2v_run(request, report, err);
+    case BF_CONVERT_AUTO:
+    case BF_CONVERT_FAST:
+    case BF_CONVERT_MODE_MAX:
+    default:
+        return run_fast(request, report, err);
+    }
+}
+
+int bf_convert_run(const struct bf_convert_request *request, struct bf_convert_report *ret_report,
+                   struct bf_error *err)
+{
+    struct bf_convert_report report = {0};
+    uint64_t begin_ms = bf_now_ms();
+
+    assert((unsigned)request->mode < BF_CONVERT_MODE_MAX && request->name);
+    if (check_request(request, err) < 0)
+        return -1;
+    if (dispatch(request, &report, err) < 0) {
+        bf_convert_report_done(&report);
+        return bf_fail_in(err, "conversion of %s", request->name);
+    }
+    if (!report.warnings)
+        report.warnings = json_object_new_array();
+    report.seconds = (double)(bf_now_ms() - begin_ms) / 1000;
+    *ret_report = report;
+    return 0;
+}

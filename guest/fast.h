@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Conversion by blockferry-convert: Linux guests for x86-64, in one short appliance session,
+ * without running the guest's own programs.  See docs/guest-conversion.md for what it changes. */
+#pragma once
+
+#include "guest/convert.h"
+
+/* ret_untouched is set on failure: true when nothing was changed in the guest and virt-v2v may be
+ * tried on the same clones. */
+int bf_fast_run(const struct bf_convert_request *request, struct bf_convert_report *report,
+                bool *ret_untouched, struct bf_error *err);
