@@ -93,18 +93,25 @@ static int open_target(struct copy *copy, struct bf_error *err)
 {
     struct bf_endpoint_options options = endpoint_options(copy, true);
 
-    if (bf_uri_parse(copy->options->target, &copy->target_uri, err))
-        return -1;
     if (same_file(&copy->source_uri, &copy->target_uri) ||
         strcmp(copy->source_uri.text, copy->target_uri.text) == 0)
         return bf_fail(err, BF_E_BAD_INPUT, 0, "source and target are the same: \"%s\"",
                        copy->target_uri.text);
     if (bf_endpoint_open(&copy->target_uri, &options, &copy->target, err))
         return bf_fail_in(err, "target");
+    return 0;
+}
+
+static int check_target(const struct copy *copy, struct bf_error *err)
+{
     if (copy->target->size < copy->size)
         return bf_fail(err, BF_E_ENDPOINT_SIZE, 0,
                        "target \"%s\" has %" PRIu64 " bytes, the source has %" PRIu64,
                        copy->target->name, copy->target->size, copy->size);
+    if (copy->journalled.commits && copy->target->is_new)
+        return bf_fail(err, BF_E_JOURNAL, 0,
+                       "journal \"%s\": the target \"%s\" that it tells of is not there any more",
+                       copy->options->journal, copy->target->name);
     return 0;
 }
 
@@ -162,10 +169,6 @@ static int open_journal(struct copy *copy, struct bf_error *err)
         return 0;
     if (bf_journal_open(o->journal, &identity, &copy->journal, &copy->journalled, err))
         return -1;
-    if (copy->journalled.commits && copy->target->is_new)
-        return bf_fail(err, BF_E_JOURNAL, 0,
-                       "journal \"%s\": the target \"%s\" that it tells of is not there any more",
-                       o->journal, copy->target->name);
     if (copy->journalled.commits)
         bf_log_info("resuming: %" PRIu64 " of %" PRIu64 " bytes of the disk are done",
                     bf_range_set_bytes(&copy->journalled.done), copy->size);
@@ -314,8 +317,10 @@ static int open_all(struct copy *copy, struct bf_error *err)
         return -1;
     if (copy->options->print_map)
         return load_map(copy, err);
-    if (open_target(copy, err) || load_map(copy, err) || fit_map(copy, err) ||
-        open_journal(copy, err) || open_digests(copy, err) || make_engine(copy, err))
+    /* What can be refused is, before the target is touched. */
+    if (bf_uri_parse(copy->options->target, &copy->target_uri, err) || load_map(copy, err) ||
+        open_journal(copy, err) || open_target(copy, err) || check_target(copy, err) ||
+        fit_map(copy, err) || open_digests(copy, err) || make_engine(copy, err))
         return -1;
     return 0;
 }

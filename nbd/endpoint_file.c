@@ -409,6 +409,34 @@ static int open_failed(const char *path, bool write, struct bf_error *err)
     return bf_fail(err, code, errno, "cannot open \"%s\"", path);
 }
 
+/* A copy that was killed keeps its lock until the kernel has ended its last requests.  This waits
+ * for that, and so also makes sure that none of them is written after ours. */
+#define LOCK_WAIT_MS 3000
+#define LOCK_POLL_MS 20
+
+static int open_waiting(const char *path, int flags)
+{
+    struct bf_deadline deadline = bf_deadline_in(LOCK_WAIT_MS);
+    int fd;
+
+    while ((fd = open(path, flags, 0600)) < 0 && errno == EBUSY && (flags & O_EXCL) &&
+           !bf_deadline_passed(deadline))
+        bf_sleep_ms(LOCK_POLL_MS);
+    return fd;
+}
+
+static bool lock_waiting(int fd)
+{
+    struct bf_deadline deadline = bf_deadline_in(LOCK_WAIT_MS);
+
+    while (flock(fd, LOCK_EX | LOCK_NB)) {
+        if (bf_deadline_passed(deadline))
+            return false;
+        bf_sleep_ms(LOCK_POLL_MS);
+    }
+    return true;
+}
+
 /* O_EXCL keeps us off a device that is mounted or belongs to an array. */
 static int open_fds(struct file_endpoint *file, const char *path, struct bf_error *err)
 {
@@ -425,7 +453,7 @@ static int open_fds(struct file_endpoint *file, const char *path, struct bf_erro
     else if (write && !there)
         flags |= O_CREAT;
     /* A disk holds its users' secrets: nobody else reads the copy unless the file was made so. */
-    file->buffered_fd = open(path, flags, 0600);
+    file->buffered_fd = open_waiting(path, flags);
     if (file->buffered_fd < 0)
         return open_failed(path, write, err);
     if (fstat(file->buffered_fd, &st))
@@ -433,7 +461,7 @@ static int open_fds(struct file_endpoint *file, const char *path, struct bf_erro
     file->is_device = S_ISBLK(st.st_mode);
     file->base.is_new = !there;
     file->base.reads_zero = !file->is_device && st.st_size == 0;
-    if (write && !file->is_device && flock(file->buffered_fd, LOCK_EX | LOCK_NB))
+    if (write && !file->is_device && !lock_waiting(file->buffered_fd))
         return bf_fail(err, BF_E_IN_USE, 0, "another copy writes to \"%s\"", path);
     file->base.size = (uint64_t)st.st_size;
     if (file->is_device && ioctl(file->buffered_fd, BLKGETSIZE64, &file->base.size))

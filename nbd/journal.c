@@ -261,10 +261,24 @@ static int cut_tail(struct bf_journal *journal, const struct bf_journal_content 
     return 0;
 }
 
-/* A run that died while it wrote the first line left nothing that matters. */
+/* Nothing is lost by starting again: it is empty, holds a torn first line, or a first line and no
+ * commit.  But a file that is no journal at all is left alone. */
 static bool is_unborn(const char *text, size_t length)
 {
-    return !memchr(text, '\n', length) || (length && text[0] == '\0');
+    static const char start[] = "0123456789abcdef {\"journal\":";
+    const char *newline = memchr(text, '\n', length);
+    size_t n = 0;
+
+    if (newline && newline + 1 < text + length)
+        return false;
+    while (n < length && text[n] == '\0')
+        n++;
+    if (n == length)
+        return true; /* also what a power cut leaves of a page that was not written */
+    for (size_t i = 0; i < length && i < sizeof(start) - 1; i++)
+        if (i < HASH_DIGITS ? !strchr("0123456789abcdef", text[i]) : text[i] != start[i])
+            return false;
+    return true;
 }
 
 static int open_journal(struct bf_journal *journal, const struct bf_journal_identity *identity,

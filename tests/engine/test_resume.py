@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Killed and started again: the journal.  BLOCKFERRY_KILLS sets how often test_kill_at_random kills."""
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, run_copy, same, start_copy
+from test_copy import dirty_qcow2
+
+KILLS = int(os.environ.get("BLOCKFERRY_KILLS", "40"))
+HOOKED = os.environ.get("BLOCKFERRY_COPY_HOOKED")
+
+
+def kill_until_done(make_process, dice, limit):
+    """Start, kill -9 after a random time, and so on; returns the result of the run that got through."""
+    kills = 0
+    while True:
+        process = make_process()
+        if kills >= limit:
+            return end_copy(process, 120), kills
+        try:
+            process.wait(dice.uniform(0.02, 0.5) * SLOW)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        result = end_copy(process)
+        if result.code != -signal.SIGKILL:
+            return result, kills
+
+
+def test_kill_at_random(work):
+    """Full copies over NBD, each killed and resumed until it is through, until there were enough kills."""
+    dice = random.Random(11)
+    size = 64 * MIB + 4096
+    source = make_disk(work / "source", size, step=300000)
+    server = work.qemu_nbd(source, "-r")  # nbdkit would abort when the client dies
+    whole = run_copy("--digest", work / "whole", source, "null:").done
+    kills = 0
+    while kills < KILLS:
+        target = make_dirty(work / "target", size)
+        options = ["--journal", work / "j", "--digest", work / "d", "--rate", "40M"]
+        result, n = kill_until_done(lambda: start_copy(*options, server.uri, target), dice, 8)
+        kills += max(n, 1)
+        assert result.done["digest"] == whole["digest"], "the digest went wrong"
+        assert same(work / "d", work / "whole")
+        assert same(source, target)
+        assert not os.path.exists(work / "j") and not os.path.exists(work / "d.part")
+        os.unlink(work / "d")
+
+
+def test_kill_delta_at_random(work):
+    """The same with a delta from a dirty bitmap, into an NBD target."""
+    dice = random.Random(12)
+    size = 32 * MIB
+    writes = [(dice.randrange(size // 65536) * 65536, 65536) for _ in range(200)]
+    before, after = dirty_qcow2(work, size, writes, [(4 * MIB, 2 * MIB)])
+    os.rename(before, work / "old")
+    run_copy("--digest", work / "d0", work / "old", "null:").done
+    whole = run_copy("--digest", work / "whole", after, "null:").done
+    server = work.qemu_nbd(work / "disk.qcow2", "-r", "-B", "b0", fmt="qcow2")
+    for _ in range(max(2, KILLS // 15)):
+        subprocess.run(["cp", work / "old", work / "target"], check=True)
+        into = work.qemu_nbd(work / "target")
+        options = ["--dirty-bitmap", "b0", "--journal", work / "j", "--digest-from", work / "d0", "--digest", work / "d1",
+                   "--rate", "10M"]
+        result, _ = kill_until_done(lambda: start_copy(*options, server.uri, into.uri), dice, 6)
+        assert result.done["digest"] == whole["digest"]
+        into.stop()
+        assert same(after, work / "target")
+
+
+def test_redone_part_is_small(work):
+    """After kill -9 at most 5 s or 64 MiB of copying are done again."""
+    size = 400 * MIB
+    source = make_dirty(work / "source", size)
+    process = start_copy("--journal", work / "j", source, work / "t", "--rate", "150M")
+    events = []
+    for line in process.stdout:
+        events.append(json.loads(line))
+        if events[-1].get("done", 0) > 250 * MIB:
+            break
+    process.kill()
+    end_copy_quietly(process)
+    done = run_copy("--journal", work / "j", source, work / "t").done
+    assert same(source, work / "t")
+    assert done["read"] <= size - 250 * MIB + 64 * MIB
+
+
+def end_copy_quietly(process):
+    process.stdout.close()
+    process.stderr.close()
+    process.wait()
+
+
+@pytest.fixture
+def interrupted(work):
+    """A copy that was cancelled half way: its source and target, and a way to go on with other options."""
+    source = make_disk(work / "source", 32 * MIB)
+    process = start_copy("--rate", "6M", "--journal", work / "j", "--digest", work / "d", source, work / "t")
+    time.sleep(1.2 * SLOW)
+    process.terminate()
+    assert end_copy(process).error["code"] == "cancelled"
+    return source
+
+
+def test_another_copys_journal_is_refused(work, interrupted):
+    journal = ["--journal", work / "j"]
+    digest = ["--digest", work / "d"]
+    make_disk(work / "other", 32 * MIB)
+    make_disk(work / "longer", 33 * MIB)
+    with open(work / "map", "w") as f:
+        f.write('{"offset":0,"length":65536}\n')
+    for args in ([*digest, work / "other", work / "t"], [*digest, interrupted, work / "other"], [interrupted, work / "t"],
+                 [*digest, work / "longer", work / "t"], ["--map", work / "map", interrupted, work / "t"],
+                 [*digest, "--compare", interrupted, work / "t"]):
+        error = run_copy(*journal, *args).error
+        assert error["code"] == "journal", args
+    run_copy(*journal, *digest, interrupted, work / "t").done
+    assert same(interrupted, work / "t")
+
+
+def test_lost_target_is_noticed(work, interrupted):
+    os.unlink(work / "t")
+    assert run_copy("--journal", work / "j", "--digest", work / "d", interrupted, work / "t").error["code"] == "journal"
+
+
+def test_lost_digest_is_noticed(work, interrupted):
+    os.unlink(work / "d.part")
+    assert run_copy("--journal", work / "j", "--digest", work / "d", interrupted, work / "t").error["code"] == "journal"
+
+
+def test_damaged_journal(work, interrupted):
+    with open(work / "j", "r+b") as f:
+        f.seek(30)
+        f.write(b"XX")
+    assert run_copy("--journal", work / "j", "--digest", work / "d", interrupted, work / "t").error["code"] == "journal"
+
+
+def test_source_id(work):
+    """The source moved to another socket between two runs; its identity did not."""
+    source = make_disk(work / "source", 32 * MIB)
+    common = ["--journal", work / "j", "--source-id", "disk 1 of vm 7"]
+    process = start_copy("--rate", "8M", *common, work.nbdkit("file", source).uri, work / "t")
+    time.sleep(SLOW)
+    process.terminate()
+    end_copy(process)
+    done = run_copy(*common, work.nbdkit("file", source).uri, work / "t").done
+    assert same(source, work / "t")
+    assert done["read"] < run_copy(source, "null:").done["read"]
+
+
+def test_journal_without_digest_file_knows_the_root(work):
+    source = make_disk(work / "source", 32 * MIB)
+    process = start_copy("--rate", "8M", "--journal", work / "j", source, work / "t")
+    time.sleep(SLOW)
+    process.kill()
+    end_copy(process)
+    done = run_copy("--journal", work / "j", source, work / "t").done
+    assert done["digest"] == run_copy(source, "null:").done["digest"]
+    assert not os.path.exists(work / "j.digest")
+
+
+def test_die_at_every_point(work):
+    """Die at the n-th point around flush, sync and commit, for all n; then resume."""
+    assert HOOKED, "BLOCKFERRY_COPY_HOOKED is not set"
+    size = 80 * MIB
+    source = make_disk(work / "source", size, step=2000)
+    whole = run_copy("--digest", work / "whole", source, "null:").done
+    points = 0
+    while True:
+        points += 1
+        target = make_dirty(work / "target", size)
+        args = ["--journal", work / "j", "--digest", work / "d", source, target]
+        first = run_copy(*args, program=HOOKED, env={"BLOCKFERRY_DIE_AT": str(points)})
+        if first.code == 0:
+            break
+        assert first.code == -signal.SIGKILL, first.stderr
+        second = run_copy(*args)
+        assert second.done["digest"] == whole["digest"], first.stderr
+        assert same(source, target), first.stderr
+        assert same(work / "d", work / "whole"), first.stderr
+        assert not os.path.exists(work / "j")
+        os.unlink(work / "d")
+    assert points > 12, f"only {points} points"
+
+
+def test_dead_after_die_point_twice(work):
+    """Die in the first run, die again while resuming, then get through."""
+    size = 80 * MIB
+    source = make_disk(work / "source", size, step=2000)
+    target = make_dirty(work / "target", size)
+    args = ["--journal", work / "j", "--digest", work / "d", source, target]
+    for point in (9, 4, 7, 5):
+        run_copy(*args, program=HOOKED, env={"BLOCKFERRY_DIE_AT": str(point)})
+    run_copy(*args).done
+    assert same(source, target)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Digest, verify, repair, compare."""
+import os
+import random
+import subprocess
+
+import pytest
+
+from conftest import KIB, MIB, make_dirty, make_disk, run_copy, same
+from hostile import Proxy
+from test_copy import dirty_qcow2
+
+LEAF = 64 * KIB
+
+
+def flip(path, at):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)
+        f.seek(at)
+        f.write(bytes([byte[0] ^ 0x10]))
+
+
+def test_digest_depends_on_content_only(work):
+    """The same disk by other ways: holes or zeroes, NBD or file, one request size or another."""
+    size = 16 * MIB + 512  # qemu-nbd exports whole sectors
+    source = make_disk(work / "source", size)
+    roots = {run_copy("--digest", work / "d", source, "null:").done["digest"]}
+    subprocess.run(["cp", "--sparse=never", source, work / "full"], check=True)
+    roots.add(run_copy(work / "full", "null:").done["digest"])
+    roots.add(run_copy("--request-size", "64K", work.nbdkit("file", source).uri, "null:").done["digest"])
+    roots.add(run_copy("--request-size", "4M", work.qemu_nbd(source, "-r").uri, "null:").done["digest"])
+    assert len(roots) == 1
+    assert os.path.getsize(work / "d") == (size + LEAF - 1) // LEAF * 16
+    flip(source, size - 1)
+    assert run_copy(source, "null:").done["digest"] not in roots
+
+
+def test_verify_passes(work):
+    source = make_disk(work / "source", 16 * MIB + 777)
+    for target in (make_dirty(work / "target", 16 * MIB + 777), work / "new"):
+        done = run_copy("--verify", "all", source, target).done
+        assert done["verified"] > 0
+        assert same(source, target)
+    into = work.nbdkit("file", make_dirty(work / "target", 16 * MIB + 777))
+    assert run_copy("--verify", "all", source, into.uri).done["verified"] > 0
+    assert 0 < run_copy("--verify", "30%", make_dirty(work / "big", 64 * MIB), work / "c").done["verified"] < 64 * MIB
+
+
+# A target that damages one byte of what is written at `at`, once or always.
+LIAR = """
+case "$1" in
+  get_size) echo SIZE;;
+  pread) dd if=DISK bs=64K iflag=skip_bytes,count_bytes,fullblock skip=$4 count=$3 status=none;;
+  pwrite) dd of=DISK bs=64K oflag=seek_bytes conv=notrunc seek=$4 status=none
+     if [ $4 -le AT ] && [ $(($4 + $3)) -gt AT ] && [ ! -e ONCE ]; then
+       printf X | dd of=DISK bs=1 seek=AT conv=notrunc status=none; : KEEP; fi;;
+  zero) exit 0;;
+  can_write|can_flush|flush) exit 0;;
+  can_zero|can_trim) exit 3;;
+  *) exit 2;;
+esac
+"""
+
+
+def liar(work, size, at, always):
+    make_dirty(work / "disk", size)
+    script = work / "liar"
+    text = LIAR.replace("SIZE", str(size)).replace("DISK", work / "disk").replace("AT", str(at)).replace("ONCE", work / "once")
+    with open(script, "w") as f:
+        f.write("#!/bin/bash\n" + text.replace(": KEEP", ":" if always else f"touch {work / 'once'}"))
+    os.chmod(script, 0o755)
+    return work.nbdkit("sh", script)
+
+
+def test_damage_on_the_target_is_found(work):
+    size, at = 2 * MIB, MIB + 70000
+    source = make_dirty(work / "source", size, seed=7)
+    error = run_copy("--verify", "all", source, liar(work, size, at, False).uri).error
+    assert error["code"] == "verify-mismatch"
+    leaf = at // LEAF * LEAF
+    assert f"{leaf}-{leaf + LEAF}" in error["message"]
+
+
+def test_damage_on_the_target_is_repaired(work):
+    size, at = 2 * MIB, MIB + 70000
+    source = make_dirty(work / "source", size, seed=7)
+    run_copy("--verify", "all", "--repair", source, liar(work, size, at, False).uri).done
+    assert same(source, work / "disk")
+
+
+def test_damage_that_comes_again(work):
+    size, at = 2 * MIB, MIB + 70000
+    source = make_dirty(work / "source", size, seed=7)
+    assert run_copy("--verify", "all", "--repair", source, liar(work, size, at, True).uri).error["code"] == "verify-mismatch"
+
+
+def test_bit_flipped_on_the_wire(work):
+    """Between us and the target: verify finds it, compare repairs it."""
+    size = 4 * MIB
+    source = make_dirty(work / "source", size, seed=7)
+    target = make_dirty(work / "target", size)
+    server = work.qemu_nbd(source, "-r")
+    between = Proxy(work / "p", server.socket, flip_at=MIB)
+    # The digest is of what was read, so a flip on the source's wire is not seen by verify ...
+    flipped = run_copy("--verify", "all", between.uri, target).done
+    assert not same(source, target)
+    # ... but by the root, and a compare repairs it.
+    assert flipped["digest"] != run_copy(source, "null:").done["digest"]
+    done = run_copy("--compare", server.uri, target).done
+    assert same(source, target)
+    assert done["sent"] <= LEAF
+    between.stop()
+
+
+def test_flips_on_the_target_between_rounds(work):
+    """A delta with verify finds what went bad since the last round, anywhere on the disk."""
+    size = 32 * MIB
+    dice = random.Random(2)
+    before, after = dirty_qcow2(work, size, [(MIB, 65536)])
+    run_copy("--digest", work / "d0", before, "null:").done
+    server = work.qemu_nbd(work / "disk.qcow2", "-r", "-B", "b0", fmt="qcow2")
+    delta = ["--dirty-bitmap", "b0", "--digest-from", work / "d0", "--digest", work / "d1", "--verify", "all"]
+    for _ in range(8):
+        at = dice.randrange(2 * MIB, size)
+        subprocess.run(["cp", before, work / "target"], check=True)
+        flip(work / "target", at)
+        assert run_copy(*delta, server.uri, work / "target").error["code"] == "verify-mismatch"
+    done = run_copy(*delta, "--repair", server.uri, work / "target").done
+    assert same(after, work / "target")
+    assert done["digest"] == run_copy(after, "null:").done["digest"]
+
+
+def test_verify_with_bad_reads(work):
+    source = make_dirty(work / "source", 2 * MIB, seed=7)
+    into = work.nbdkit("--filter=error", "memory", "2M", "error-pread=EIO", "error-pread-rate=100%")
+    error = run_copy("--verify", "all", source, into.uri).error
+    assert error["code"] == "read-error" and into.uri in error["message"]
+
+
+@pytest.mark.parametrize("size", [8 * MIB, 8 * MIB + 333])
+def test_compare_both_sides(work, size):
+    source = make_disk(work / "source", size)
+    target = make_dirty(work / "target", size)
+    run_copy("--compare", source, target).done
+    assert same(source, target)
+    again = run_copy("--compare", source, target).done
+    assert again["sent"] == 0 and again["zero"] == 0
+    flip(target, 5 * MIB)
+    flip(target, size - 1)
+    third = run_copy("--compare", "--verify", "all", source, target).done
+    assert 0 < third["sent"] + third["zero"] <= 2 * 4096
+    assert same(source, target)
+
+
+def test_compare_over_nbd(work):
+    source = make_disk(work / "source", 8 * MIB)
+    target = make_disk(work / "target", 8 * MIB, seed=2)
+    run_copy("--compare", work.qemu_nbd(source, "-r").uri, work.nbdkit("file", target).uri).done
+    assert same(source, target)
+
+
+def test_compare_with_digest_reads_the_source_only(work):
+    """... and writes the leaves that changed; the target is not read at all."""
+    size = 24 * MIB + 100
+    source = make_disk(work / "source", size)
+    target = make_dirty(work / "target", size)
+    run_copy("--digest", work / "d0", source, target).done
+    with open(source, "r+b") as f:
+        f.seek(3 * MIB)
+        f.write(b"changed")
+        f.seek(7 * MIB)
+        f.write(bytes(3 * MIB))
+    subprocess.run(["fallocate", "-p", "-o", str(12 * MIB), "-l", str(4 * MIB), source], check=True)
+    into = work.nbdkit("--filter=error", "file", target, "error-pread=EIO", "error-pread-rate=100%")
+    done = run_copy("--compare", "--digest-from", work / "d0", "--digest", work / "d1", source, into.uri).done
+    assert same(source, target)
+    assert done["sent"] <= LEAF * 3
+    assert done["digest"] == run_copy("--digest", work / "d2", source, "null:").done["digest"]
+    assert same(work / "d1", work / "d2")
+
+
+def test_digest_of_another_disk(work):
+    source = make_disk(work / "source", 8 * MIB)
+    run_copy("--digest", work / "d", source, "null:").done
+    other = make_disk(work / "other", 9 * MIB)
+    assert run_copy("--compare", "--digest-from", work / "d", other, work / "t").error["code"] == "bad-input"
+    assert run_copy("--compare", "--digest-from", work / "no", other, work / "t").error["code"] == "bad-input"
