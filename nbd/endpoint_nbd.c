@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -475,12 +476,39 @@ static int open_connections(struct nbd_endpoint *nbd, struct bf_error *err)
     return 0;
 }
 
+/* libnbd 1.14 verifies a certificate only when it finds a CA in the given directory (otherwise it
+ * takes the system's authorities and does not verify) and knows a host name.  What it would not
+ * verify is refused. */
+static int check_tls(const struct bf_uri *uri, const struct bf_endpoint_options *options,
+                     struct bf_error *err)
+{
+    bf_auto_free char *ca = NULL;
+
+    if (strstr(uri->text, "tls-verify-peer=") || strstr(uri->text, "tls-certificates="))
+        return bf_fail(err, BF_E_URI, 0, "%s: certificates are given by --tls-certificates only",
+                       uri->text);
+    if (!uri->tls || options->tls_psk || strstr(uri->text, "tls-psk-file="))
+        return 0;
+    if (bf_starts_with(uri->text, "nbds+unix"))
+        return bf_fail(err, BF_E_TLS, 0,
+                       "%s: a certificate cannot be verified on a UNIX socket; use --tls-psk",
+                       uri->text);
+    if (!options->tls_certificates)
+        return bf_fail(err, BF_E_TLS, 0, "%s: --tls-certificates or --tls-psk is needed",
+                       uri->text);
+    ca = bf_xasprintf("%s/ca-cert.pem", options->tls_certificates);
+    if (access(ca, R_OK))
+        return bf_fail(err, BF_E_TLS, errno, "cannot read \"%s\"", ca);
+    return 0;
+}
+
 int bf_endpoint_nbd_open(const struct bf_uri *uri, const struct bf_endpoint_options *options,
                          struct bf_endpoint **ret_endpoint, struct bf_error *err)
 {
-    struct nbd_endpoint *nbd = bf_xcalloc(1, sizeof(*nbd));
-
     assert(options->connections && options->requests);
+    if (check_tls(uri, options, err))
+        return -1;
+    struct nbd_endpoint *nbd = bf_xcalloc(1, sizeof(*nbd));
     bf_endpoint_init(&nbd->base, &nbd_ops, uri, options);
     nbd->params = (struct bf_nbd_params){
         .uri = nbd->base.name,

@@ -168,7 +168,7 @@ def test_two_copies_to_one_file(work):
     """The second is refused while the first runs."""
     import conftest
     source = make_disk(work / "source", 4 * MIB)
-    first = conftest.start_copy("--rate", "1M", source, work / "target")
+    first = conftest.start_copy("--rate", "200K", source, work / "target")
     first.stdout.readline(), first.stdout.readline()
     assert run_copy(source, work / "target").error["code"] == "in-use"
     first.terminate()
