@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line taken apart by the table: global options may stand anywhere. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "cli/cli.h"
+
+const struct bf_cli_option bf_cli_global_options[] = {
+    {"socket", "PATH", "the service's socket (or BLOCKFERRY_SOCKET)", false, BF_WORD_FILE, NULL},
+    {"json", NULL, "print the API's JSON", false, BF_WORD_NONE, NULL},
+    {"help", NULL, "show help, of a command when one is given", false, BF_WORD_NONE, NULL},
+    {"version", NULL, "show the version", false, BF_WORD_NONE, NULL},
+    {NULL, NULL, NULL, false, BF_WORD_NONE, NULL}};
+
+const struct bf_cli_command *bf_cli_command_find(const char *first, const char *second)
+{
+    for (size_t i = 0; first && i < bf_cli_command_count; i++) {
+        const char *name = bf_cli_commands[i].name;
+        const char *blank = strchr(name, ' ');
+
+        if (!blank && bf_streq(name, first))
+            return &bf_cli_commands[i];
+        if (blank && second && strlen(first) == (size_t)(blank - name) &&
+            !strncmp(name, first, strlen(first)) && bf_streq(blank + 1, second))
+            return &bf_cli_commands[i];
+    }
+    return NULL;
+}
+
+/* Is it the first word of commands of two words? */
+static bool is_group(const char *word)
+{
+    size_t length = strlen(word);
+
+    for (size_t i = 0; i < bf_cli_command_count; i++)
+        if (!strncmp(bf_cli_commands[i].name, word, length) &&
+            bf_cli_commands[i].name[length] == ' ')
+            return true;
+    return false;
+}
+
+static const struct bf_cli_option *option_find(const struct bf_cli_option *options,
+                                               const char *name, size_t length)
+{
+    for (; options && options->name; options++)
+        if (strlen(options->name) == length && !strncmp(options->name, name, length))
+            return options;
+    return NULL;
+}
+
+/* Find the command first: options before it may be anything, and only it knows its own. */
+static int command_of(struct bf_cli *cli, int argc, char **argv, int *ret_words,
+                      struct bf_error *err)
+{
+    const char *words[2] = {NULL, NULL};
+    int count = 0;
+
+    for (int i = 1; i < argc && count < 2; i++) {
+        if (argv[i][0] != '-')
+            words[count++] = argv[i];
+        else if (bf_streq(argv[i], "--socket"))
+            i++;
+        else if (bf_streq(argv[i], "--"))
+            break;
+        else if (count == 1)
+            break; /* an option of a command of one word */
+    }
+    cli->command = bf_cli_command_find(words[0], words[1]);
+    *ret_words = cli->command && strchr(cli->command->name, ' ') ? 2 : cli->command ? 1 : 0;
+    if (!cli->command && words[0] && is_group(words[0]))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown command: %s %s (see blockferry --help)",
+                       words[0], words[1] ? words[1] : "(nothing)");
+    if (!cli->command && words[0] && !bf_streq(words[0], "help"))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown command: %s (see blockferry --help)",
+                       words[0]);
+    return 0;
+}
+
+/* `full`: every argument is there, so that a word after an option like --html is its value. */
+static int take_option(struct bf_cli *cli, int argc, char **argv, int *at, bool full,
+                       struct bf_error *err)
+{
+    const char *name = argv[*at] + 2;
+    size_t length = strcspn(name, "=");
+    const char *value = name[length] ? name + length + 1 : NULL;
+    const struct bf_cli_option *option = option_find(bf_cli_global_options, name, length);
+
+    if (!option && cli->command)
+        option = option_find(cli->command->options, name, length);
+    if (!option)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown option: %s%s%s", argv[*at],
+                       cli->command ? " for blockferry " : "",
+                       cli->command ? cli->command->name : "");
+    if (!option->value && value)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s takes no value", option->name);
+    if (option->value && option->value[0] != '[' && !value) {
+        if (*at + 1 >= argc)
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s needs a value: %s", option->name,
+                           option->value);
+        value = argv[++*at];
+    }
+    if (option->value && option->value[0] == '[' && !value && full && *at + 1 < argc &&
+        (argv[*at + 1][0] != '-' || !argv[*at + 1][1]))
+        value = argv[++*at];
+    if (!option->repeat && bf_cli_has(cli, option->name))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s is given twice", option->name);
+    cli->given[cli->given_count++] = (struct bf_cli_given){option, value};
+    return 0;
+}
+
+static bool arguments_full(const struct bf_cli *cli, unsigned count)
+{
+    return cli->command && (count == BF_CLI_ARGUMENTS_MAX || !cli->command->arguments[count]);
+}
+
+static int arguments_check(const struct bf_cli *cli, unsigned count, const char *extra,
+                           struct bf_error *err)
+{
+    unsigned wanted = 0;
+
+    while (wanted < BF_CLI_ARGUMENTS_MAX && cli->command->arguments[wanted])
+        wanted++;
+    if (extra)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "blockferry %s: unexpected argument %s",
+                       cli->command->name, extra);
+    if (count < wanted)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "blockferry %s: %s is missing", cli->command->name,
+                       cli->command->arguments[count]);
+    return 0;
+}
+
+int bf_cli_parse(struct bf_cli *cli, int argc, char **argv, const struct bf_cli_command **ret_help,
+                 struct bf_error *err)
+{
+    int skip = 0;
+    unsigned count = 0;
+    const char *extra = NULL;
+    bool plain = false;
+
+    cli->given = bf_xcalloc((size_t)argc, sizeof(*cli->given));
+    if (command_of(cli, argc, argv, &skip, err) < 0)
+        return -1;
+    for (int i = 1; i < argc; i++) {
+        if (!plain && bf_streq(argv[i], "--")) {
+            plain = true;
+        } else if (!plain && bf_streq(argv[i], "-h")) {
+            cli->given[cli->given_count++] = (struct bf_cli_given){&bf_cli_global_options[2], NULL};
+        } else if (!plain && bf_starts_with(argv[i], "--")) {
+            if (take_option(cli, argc, argv, &i, arguments_full(cli, count), err) < 0)
+                return -1;
+        } else if (!plain && argv[i][0] == '-' && argv[i][1]) {
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown option: %s", argv[i]);
+        } else if (skip > 0) {
+            skip--;
+        } else if (cli->command && count < BF_CLI_ARGUMENTS_MAX && cli->command->arguments[count]) {
+            cli->arguments[count++] = argv[i];
+        } else if (!extra && !(!cli->command && bf_streq(argv[i], "help"))) {
+            extra = argv[i];
+        }
+    }
+    cli->json = bf_cli_has(cli, "json");
+    if (bf_cli_option(cli, "socket"))
+        cli->socket_path = bf_cli_option(cli, "socket");
+    if (bf_cli_has(cli, "help") || bf_cli_has(cli, "version") || !cli->command) {
+        *ret_help = cli->command;
+        if (extra && !cli->command)
+            *ret_help = bf_cli_command_find(extra, argv[argc - 1]);
+        cli->command = NULL;
+        return 0;
+    }
+    return arguments_check(cli, count, extra, err);
+}
+
+const char *bf_cli_option_at(const struct bf_cli *cli, const char *name, size_t index)
+{
+    for (size_t i = 0; i < cli->given_count; i++)
+        if (bf_streq(cli->given[i].option->name, name) && index-- == 0)
+            return cli->given[i].value ? cli->given[i].value : "";
+    return NULL;
+}
+
+const char *bf_cli_option(const struct bf_cli *cli, const char *name)
+{
+    return bf_cli_option_at(cli, name, 0);
+}
+
+bool bf_cli_has(const struct bf_cli *cli, const char *name)
+{
+    return bf_cli_option_at(cli, name, 0) != NULL;
+}
