@@ -38,9 +38,12 @@ struct copy {
 
 static void copy_done(struct copy *copy)
 {
-    bf_engine_free(copy->engine); /* looks at the endpoints */
+    bool busy =
+        (copy->source && copy->source->in_kernel) || (copy->target && copy->target->in_kernel);
+
     bf_endpoint_close(copy->source);
     bf_endpoint_close(copy->target);
+    bf_engine_free(copy->engine, busy);
     bf_journal_close(copy->journal);
     bf_digest_free(copy->digest);
     bf_digest_free(copy->old_digest);

@@ -123,6 +123,7 @@ struct bf_endpoint {
     unsigned connections; /* in use; 1 for local ones */
     unsigned resets;      /* times that unflushed writes may have been lost */
     unsigned in_flight;   /* started and not in `ready` */
+    unsigned in_kernel;   /* whose buffers the kernel may write to even after close */
     struct bf_request_queue waiting;
     struct bf_request_queue ready;
 };
@@ -132,7 +133,7 @@ int bf_endpoint_open(const struct bf_uri *uri, const struct bf_endpoint_options 
                      struct bf_endpoint **ret_endpoint, struct bf_error *err)
     __attribute__((nonnull, warn_unused_result));
 /* Leaves the server in order.  Requests still under way are dropped: their `done` is not called;
- * their buffers may be freed afterwards only if bf_endpoint_idle() was true before. */
+ * their buffers may be freed afterwards only if in_kernel was 0 before. */
 void bf_endpoint_close(struct bf_endpoint *endpoint);
 
 void bf_endpoint_read(struct bf_endpoint *endpoint, struct bf_request *request, uint64_t offset,

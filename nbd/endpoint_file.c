@@ -48,8 +48,7 @@ struct file_endpoint {
     bool has_ring;
     bool registered; /* the arena is known to the ring as buffer 0 */
     struct io_uring ring;
-    unsigned in_kernel;
-    struct bf_request *running[RING_ENTRIES]; /* in_kernel of them */
+    struct bf_request *running[RING_ENTRIES]; /* base.in_kernel of them */
     unsigned char *arena;
     size_t arena_length;
     int zero_mode;         /* fallocate mode; 0: zeroes are written */
@@ -245,10 +244,10 @@ static bool file_start(struct bf_endpoint *endpoint, struct bf_request *request)
 
     if (!file->has_ring)
         return start_sync(file, request);
-    if (file->in_kernel == RING_ENTRIES || !queue_piece(file, request))
+    if (file->base.in_kernel == RING_ENTRIES || !queue_piece(file, request))
         return false;
     request->issued_ms = bf_now_ms();
-    file->running[file->in_kernel++] = request;
+    file->running[file->base.in_kernel++] = request;
     return true;
 }
 
@@ -266,10 +265,10 @@ static unsigned file_prepare(struct bf_endpoint *endpoint, struct pollfd *fds, u
     struct file_endpoint *file = self(endpoint);
 
     (void)max, (void)now_ms;
-    if (!file->in_kernel)
+    if (!file->base.in_kernel)
         return 0;
     io_uring_submit(&file->ring);
-    for (unsigned i = 0; i < file->in_kernel; i++) {
+    for (unsigned i = 0; i < file->base.in_kernel; i++) {
         uint64_t deadline = request_deadline(file, file->running[i]);
         if (deadline < *wake_ms)
             *wake_ms = deadline;
@@ -280,9 +279,9 @@ static unsigned file_prepare(struct bf_endpoint *endpoint, struct pollfd *fds, u
 
 static void forget_running(struct file_endpoint *file, const struct bf_request *request)
 {
-    for (unsigned i = 0; i < file->in_kernel; i++) {
+    for (unsigned i = 0; i < file->base.in_kernel; i++) {
         if (file->running[i] == request) {
-            file->running[i] = file->running[--file->in_kernel];
+            file->running[i] = file->running[--file->base.in_kernel];
             return;
         }
     }
@@ -290,7 +289,7 @@ static void forget_running(struct file_endpoint *file, const struct bf_request *
 
 static int check_deadlines(const struct file_endpoint *file, uint64_t now_ms, struct bf_error *err)
 {
-    for (unsigned i = 0; i < file->in_kernel; i++) {
+    for (unsigned i = 0; i < file->base.in_kernel; i++) {
         const struct bf_request *request = file->running[i];
         if (now_ms >= request_deadline(file, request))
             return bf_fail(err, BF_E_DEADLINE, 0,

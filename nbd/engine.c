@@ -483,7 +483,7 @@ int bf_engine_new(const struct bf_engine_spec *spec, struct bf_engine **ret_engi
     engine->grain = spec->target->block_min > GRAIN ? spec->target->block_min : GRAIN;
     engine->grower.on = spec->grow;
     if (make_slots(engine, err)) {
-        bf_engine_free(engine);
+        bf_engine_free(engine, false);
         return -1;
     }
     bf_budget_set(&engine->budget, spec->rate, bf_budget_now_ns());
@@ -491,25 +491,22 @@ int bf_engine_new(const struct bf_engine_spec *spec, struct bf_engine **ret_engi
     return 0;
 }
 
-void bf_engine_free(struct bf_engine *engine)
+void bf_engine_free(struct bf_engine *engine, bool busy)
 {
     if (!engine)
         return;
-    /* A request that never ended may still be written to: its memory stays until the process ends.
-     */
-    bool idle = bf_endpoint_idle(engine->spec.source) && bf_endpoint_idle(engine->spec.target);
-    if (engine->arena && idle)
-        munmap(engine->arena, engine->arena_length);
-    for (unsigned i = 0; i < engine->slot_count && idle; i++)
-        free(engine->slots[i].parts);
-    if (idle)
-        free(engine->slots);
     free(engine->free_slots);
     bf_plan_done(&engine->plan);
     bf_range_set_done(&engine->fresh);
     bf_range_set_done(&engine->flushing);
     bf_range_set_done(&engine->bad);
     bf_error_clear(&engine->error);
-    if (idle)
-        free(engine);
+    if (busy)
+        return; /* the kernel may still write into the arena */
+    if (engine->arena)
+        munmap(engine->arena, engine->arena_length);
+    for (unsigned i = 0; i < engine->slot_count; i++)
+        free(engine->slots[i].parts);
+    free(engine->slots);
+    free(engine);
 }

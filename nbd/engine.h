@@ -69,7 +69,9 @@ struct bf_engine; /* opaque */
 
 int bf_engine_new(const struct bf_engine_spec *spec, struct bf_engine **ret_engine,
                   struct bf_error *err) __attribute__((nonnull, warn_unused_result));
-void bf_engine_free(struct bf_engine *engine);
+/* After its endpoints were closed.  busy: one of them had requests in the kernel, so the memory of
+ * the buffers is left alone until the process ends. */
+void bf_engine_free(struct bf_engine *engine, bool busy);
 
 /* Bring the map's extents to the target and flush it.  `done` (may be NULL): ranges that are there
  * already.  On failure what can still be flushed and journalled is. */

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -55,7 +56,25 @@ def start_copy(*args, progress="json", program=None, env=None, **kwargs):
                             stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}, **kwargs)
 
 
+def wait_done(process, count):
+    """Wait until so many bytes are done."""
+    process.early = []
+    for line in process.stdout:
+        process.early.append(line)
+        if json.loads(line).get("done", 0) >= count:
+            return
+    raise AssertionError("it ended too early")
+
+
 def end_copy(process, timeout=60):
+    if hasattr(process, "early"):
+        killer = threading.Timer(timeout * SLOW, process.kill)
+        killer.start()
+        with process.stdout, process.stderr:
+            result = Result(0, parse_events("".join(process.early) + process.stdout.read()), process.stderr.read())
+        result.code = process.wait()
+        killer.cancel()
+        return result
     try:
         out, err = process.communicate(timeout=timeout * SLOW)
     except subprocess.TimeoutExpired:

@@ -5,11 +5,10 @@ import os
 import random
 import signal
 import subprocess
-import time
 
 import pytest
 
-from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, run_copy, same, start_copy
+from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, run_copy, same, start_copy, wait_done
 from test_copy import dirty_qcow2
 
 KILLS = int(os.environ.get("BLOCKFERRY_KILLS", "40"))
@@ -102,7 +101,7 @@ def interrupted(work):
     """A copy that was cancelled half way: its source and target, and a way to go on with other options."""
     source = make_disk(work / "source", 32 * MIB)
     process = start_copy("--rate", "6M", "--journal", work / "j", "--digest", work / "d", source, work / "t")
-    time.sleep(1.2 * SLOW)
+    wait_done(process, 5 * MIB)
     process.terminate()
     assert end_copy(process).error["code"] == "cancelled"
     return source
@@ -146,7 +145,7 @@ def test_source_id(work):
     source = make_disk(work / "source", 32 * MIB)
     common = ["--journal", work / "j", "--source-id", "disk 1 of vm 7"]
     process = start_copy("--rate", "8M", *common, work.nbdkit("file", source).uri, work / "t")
-    time.sleep(SLOW)
+    wait_done(process, 5 * MIB)
     process.terminate()
     end_copy(process)
     done = run_copy(*common, work.nbdkit("file", source).uri, work / "t").done
@@ -157,9 +156,9 @@ def test_source_id(work):
 def test_journal_without_digest_file_knows_the_root(work):
     source = make_disk(work / "source", 32 * MIB)
     process = start_copy("--rate", "8M", "--journal", work / "j", source, work / "t")
-    time.sleep(SLOW)
+    wait_done(process, 5 * MIB)
     process.kill()
-    end_copy(process)
+    end_copy_quietly(process)
     done = run_copy("--journal", work / "j", source, work / "t").done
     assert done["digest"] == run_copy(source, "null:").done["digest"]
     assert not os.path.exists(work / "j.digest")
