@@ -85,6 +85,7 @@ static void test_directories(void)
     bf_auto_free char *top = in_directory("a");
     bf_auto_free char *file = in_directory("a/b/file");
     bf_auto_free char *link = in_directory("a/b/link");
+    bf_auto_free char *other_link = in_directory("a/b/other-link");
     bf_auto_free char *kept = in_directory("kept");
     bf_auto_free char *below = in_directory("a/b/file/x");
 
@@ -98,6 +99,7 @@ static void test_directories(void)
     bf_error_clear(&err);
     bf_file_replace(kept, "x", 1, 0600, &err);
     is_int(symlink(kept, link), 0, "a link out of it");
+    is_int(symlink(directory, other_link), 0, "and one to a directory");
     is_int(bf_directory_remove(link, &err), -1, "a link is not removed as a directory");
     bf_error_clear(&err);
     is_int(bf_directory_remove(top, &err), 0, "removed with content");

@@ -106,6 +106,9 @@ static void test_error(void)
 
 static void test_prefix(void)
 {
+    struct stat st = {0};
+    char stream[64];
+
     setenv("INVOCATION_ID", "x", 1);
     bf_log_open("ferry", BF_LOG_DEBUG);
     logged("<7>hello\n", "a priority for the service manager", bf_log_debug("hello"));
@@ -113,6 +116,13 @@ static void test_prefix(void)
     setenv("JOURNAL_STREAM", "1:1", 1);
     bf_log_open("ferry", BF_LOG_INFO);
     logged("ferry: info: hello\n", "another stream than the journal's", bf_log_info("hello"));
+    fstat(log_fd, &st);
+    snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino + 1);
+    setenv("JOURNAL_STREAM", stream, 1);
+    logged("ferry: info: hello\n", "another one of the same device",
+           bf_log_open("ferry", BF_LOG_INFO);
+           bf_log_info("hello"));
     unsetenv("JOURNAL_STREAM");
 }
 

@@ -124,6 +124,7 @@ static void test_seal(void)
     bf_auto_free char *sealed = NULL;
     bf_auto_free char *again = NULL;
     bf_auto_free char *damaged = NULL;
+    bf_auto_free char *longer = NULL;
     struct bf_seal *seal = NULL, *other = NULL;
 
     if (bf_seal_open(path, 1, &seal, &err) < 0 || bf_seal_open(other_path, 1, &other, &err) < 0) {
@@ -144,6 +145,8 @@ static void test_seal(void)
     damaged[20] = '\0';
     refused(seal, "platform 7", damaged, "a cut text");
     refused(seal, "platform 7", "", "an empty text");
+    longer = bf_xasprintf("%s\n", sealed);
+    refused(seal, "platform 7", longer, "a longer text");
     refused(seal, "platform 7", "!!!!", "no base64");
     bf_seal_close(seal);
     bf_seal_close(other);
