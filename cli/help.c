@@ -204,7 +204,11 @@ int bf_cli_complete(struct bf_cli *cli, int argc, char **argv)
     const struct bf_cli_command *command = bf_cli_command_find(line.words[0], line.words[1]);
     unsigned used = command ? line.count - (strchr(command->name, ' ') ? 2 : 1) : 0;
 
-    if (line.pending) {
+    const struct bf_cli_option *before = argc > 1 ? option_of(command, argv[argc - 2]) : NULL;
+
+    if (before && before->value && before->value[0] == '[' && typed[0] != '-') {
+        complete_word(cli, before->word, NULL);
+    } else if (line.pending) {
         const struct bf_cli_option *option = option_of(command, line.pending);
 
         if (option->choices)

@@ -57,8 +57,10 @@ void bf_cli_print_error(const struct bf_error *error)
 
     fflush(stdout);
     fprintf(stderr, "blockferry: %s\n", message);
-    fprintf(stderr, "  cause: %s\n", bf_error_cause(error->code));
-    fprintf(stderr, "  fix: %s\n", bf_error_fix(error->code));
+    if (error->code != BF_E_CANCELLED) { /* the user's own wish needs no explanation */
+        fprintf(stderr, "  cause: %s\n", bf_error_cause(error->code));
+        fprintf(stderr, "  fix: %s\n", bf_error_fix(error->code));
+    }
     if (error->evidence)
         print_lines(stderr, "    ", error->evidence);
 }
@@ -127,37 +129,52 @@ static char *label_of(const char *key)
     return label;
 }
 
-/* Lists as their names, objects as K=V, the rest as it is. */
-static char *plain_text(struct json_object *value)
+static char *list_text(struct json_object *list)
 {
     bf_auto_buf words = {0};
 
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        struct json_object *one = json_object_array_get_idx(list, i);
+
+        bf_buf_addf(&words, "%s%s", i ? ", " : "",
+                    bf_cli_text_or(one, "name", one ? json_object_get_string(one) : "-"));
+    }
+    return words.text ? bf_steal(words.text) : bf_xstrdup("-");
+}
+
+/* Counts by what is counted, those that are not zero; other fields as K=V. */
+static char *object_text(struct json_object *object)
+{
+    bf_auto_buf words = {0};
+
+    json_object_object_foreach(object, key, one)
+    {
+        const char *comma = words.length ? ", " : "";
+
+        if (json_object_get_type(one) != json_type_int)
+            bf_buf_addf(&words, "%s%s=%s", comma, key, one ? json_object_get_string(one) : "-");
+        else if (json_object_get_int64(one) != 0)
+            bf_buf_addf(&words, "%s%s %s", comma, json_object_get_string(one), key);
+    }
+    return words.text ? bf_steal(words.text) : bf_xstrdup("-");
+}
+
+static char *plain_text(struct json_object *value)
+{
     switch (json_object_get_type(value)) {
     case json_type_array:
-        for (size_t i = 0; i < json_object_array_length(value); i++) {
-            struct json_object *one = json_object_array_get_idx(value, i);
-
-            bf_buf_addf(&words, "%s%s", i ? ", " : "",
-                        bf_cli_text_or(one, "name", one ? json_object_get_string(one) : "-"));
-        }
-        break;
-    case json_type_object: {
-        json_object_object_foreach(value, key, one)
-        {
-            bf_buf_addf(&words, "%s%s=%s", words.length ? ", " : "", key,
-                        one ? json_object_get_string(one) : "-");
-        }
-        break;
-    }
+        return list_text(value);
+    case json_type_object:
+        return object_text(value);
     case json_type_boolean:
         return bf_xstrdup(json_object_get_boolean(value) ? "yes" : "no");
     case json_type_null:
     case json_type_double:
     case json_type_int:
     case json_type_string:
-        return bf_xstrdup(value ? json_object_get_string(value) : "-");
+        break;
     }
-    return words.text ? bf_steal(words.text) : bf_xstrdup("-");
+    return bf_xstrdup(value ? json_object_get_string(value) : "-");
 }
 
 void bf_cli_print_object(struct json_object *object)

@@ -191,7 +191,7 @@ static void print_forecast(struct json_object *forecast)
     if (parts) {
         json_object_object_foreach(parts, part, value)
         {
-            bf_auto_free char *took = bf_cli_seconds(json_object_get_double(value));
+            bf_auto_free char *took = bf_cli_seconds(json_object_get_double(value) / 1000);
 
             bf_buf_addf(&words, "%s%s %s", words.length ? ", " : "", part, took);
         }

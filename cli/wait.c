@@ -224,7 +224,9 @@ int bf_cli_verb(struct bf_cli *cli, const char *verb, struct json_object *body, 
         bf_cli_print_json(answer);
         return 0;
     }
-    if (job)
+    if (bf_streq(verb, "cancel"))
+        printf("%s: cancelling\n", replication);
+    else if (job)
         printf("%s: %s started\n", replication, verb);
     else
         printf("%s: %s\n", replication, bf_cli_text_or(answer, "state", verb));
