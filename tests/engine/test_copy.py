@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import KIB, MIB, make_dirty, make_disk, qemu_img, run_copy, same
+from conftest import COPY, KIB, MIB, make_dirty, make_disk, qemu_img, run_copy, same, WRAP
 
 SIZES = [0, 1, 511, 512, 513, 4095, 4096, 4097, 65535, 65536, 65537, 262144, 262145, 8 * MIB, 8 * MIB + 777]
 
@@ -46,8 +46,8 @@ def test_sizes_over_nbd(work, size):
 def test_random_disks(work, seed):
     dice = random.Random(seed)
     size = dice.randrange(MIB, 48 * MIB)
-    source = make_disk(work / "source", size, seed, dice.choice([9000, 100000, 900000]), dice.choice([9000, 70000, 900000]),
-                       dice.choice([1, 512, 4096]))
+    source = make_disk(work / "source", size, seed, dice.choice([9000, 100000, 900000]),
+                       dice.choice([9000, 70000, 900000]), dice.choice([1, 512, 4096]))
     server = work.nbdkit("file", source)
     target = make_dirty(work / "target", size)
     options = dice.choice([[], ["--connections", "1"], ["--request-size", "64K"], ["--request-size", "1M"],
@@ -340,8 +340,7 @@ def test_long_map_is_paged(work):
             f.seek(at)
             f.write(b"here" * 128)
     for server in (work.nbdkit("file", source), work.qemu_nbd(source, "-r")):
-        out = subprocess.run([os.environ["BLOCKFERRY_COPY"], "--print-map", server.uri], check=True, capture_output=True,
-                             text=True).stdout
+        out = subprocess.run([*WRAP, COPY, "--print-map", server.uri], check=True, capture_output=True, text=True).stdout
         extents = [json.loads(line) for line in out.splitlines()]
         assert extents[0]["offset"] == 0
         for a, b in zip(extents, extents[1:]):

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong around a copy: servers that die, stall, lie and fail; targets that are full."""
-import json
 import os
 import random
 import signal
@@ -9,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, run_copy, same, start_copy
+from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, qemu_img, run_copy, same, start_copy
 from hostile import HostileServer, Proxy
 
 
@@ -169,8 +168,8 @@ def test_enospc_over_nbd(work):
 
 def copy_with_server_faults(work, source_server, target, fault, count, options=(), source_size=0):
     """Run a copy at a limited rate; every now and then call fault()."""
-    process = start_copy("--rate", "12M", "--deadline", "2", "--reconnect", str(int(30 * SLOW)), *options, source_server.uri,
-                         target)
+    process = start_copy("--rate", "12M", "--deadline", "2", "--reconnect", str(int(30 * SLOW)), *options,
+                         source_server.uri, target)
     dice = random.Random(5)
     try:
         for _ in range(count):
@@ -203,7 +202,7 @@ class Forgetful:
     def __init__(self, work, size):
         self.work = work
         self.disk = make_dirty(work / "disk", size)
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.disk, "-F", "raw", work / "layer.qcow2"], check=True)
+        qemu_img("create", "-q", "-f", "qcow2", "-b", self.disk, "-F", "raw", work / "layer.qcow2")
         # Metadata of a qcow2 that is only in the server's memory is lost with the server.
         self.server = work.qemu_nbd(work / "layer.qcow2", "--cache=writeback", fmt="qcow2")
         self.uri = self.server.uri
@@ -215,7 +214,7 @@ class Forgetful:
 
     def content(self, path):
         self.server.stop()
-        subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", self.work / "layer.qcow2", path], check=True)
+        qemu_img("convert", "-f", "qcow2", "-O", "raw", self.work / "layer.qcow2", path)
         return path
 
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, run_copy, same, start_copy, wait_done
+from conftest import MIB, SLOW, end_copy, make_dirty, make_disk, run_copy, same, start_copy, wait_done
 from test_copy import dirty_qcow2
 
 KILLS = int(os.environ.get("BLOCKFERRY_KILLS", "40"))
@@ -65,8 +65,8 @@ def test_kill_delta_at_random(work):
     for _ in range(max(2, KILLS // 15)):
         subprocess.run(["cp", work / "old", work / "target"], check=True)
         into = work.qemu_nbd(work / "target")
-        options = ["--dirty-bitmap", "b0", "--journal", work / "j", "--digest-from", work / "d0", "--digest", work / "d1",
-                   "--rate", "10M"]
+        options = ["--dirty-bitmap", "b0", "--journal", work / "j", "--digest-from", work / "d0",
+                   "--digest", work / "d1", "--rate", "10M"]
         result, _ = kill_until_done(lambda: start_copy(*options, server.uri, into.uri), dice, 6)
         assert result.done["digest"] == whole["digest"]
         into.stop()
@@ -114,8 +114,8 @@ def test_another_copys_journal_is_refused(work, interrupted):
     make_disk(work / "longer", 33 * MIB)
     with open(work / "map", "w") as f:
         f.write('{"offset":0,"length":65536}\n')
-    for args in ([*digest, work / "other", work / "t"], [*digest, interrupted, work / "other"], [interrupted, work / "t"],
-                 [*digest, work / "longer", work / "t"], ["--map", work / "map", interrupted, work / "t"],
+    for args in ([*digest, work / "other", work / "t"], [*digest, interrupted, work / "other"],
+                 [interrupted, work / "t"], [*digest, work / "longer", work / "t"], ["--map", work / "map", interrupted, work / "t"],
                  [*digest, "--compare", interrupted, work / "t"]):
         error = run_copy(*journal, *args).error
         assert error["code"] == "journal", args

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import COPY, KIB, MIB, SLOW, WRAP, end_copy, make_dirty, make_disk, run_copy, same, start_copy
+from conftest import COPY, MIB, SLOW, WRAP, end_copy, make_dirty, make_disk, run_copy, same, start_copy
 
 MANUAL = os.path.join(os.path.dirname(__file__), "../../docs/blockferry-copy.1")
 
@@ -104,7 +104,8 @@ def test_endless_control_line(work):
 
 @pytest.mark.parametrize("args", [[], ["a"], ["a", "b", "c"], ["--nonsense", "a", "b"], ["--rate", "x", "a", "b"]])
 def test_usage_errors(args):
-    process = subprocess.run([*WRAP, COPY, *args], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    process = subprocess.run([*WRAP, COPY, *args], capture_output=True, text=True, check=False,
+                             stdin=subprocess.DEVNULL)
     # The exit code of kind INPUT, as the manual lists it.
     assert f".It {process.returncode}\n" in manual()
     assert process.returncode == 2
@@ -130,7 +131,8 @@ def test_manual_and_help_agree():
 
 
 def test_manual_is_well_formed():
-    result = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", MANUAL], capture_output=True, text=True, check=False)
+    result = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", MANUAL], capture_output=True, text=True,
+                            check=False)
     assert result.returncode == 0, result.stdout
 
 

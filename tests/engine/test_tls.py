@@ -2,13 +2,12 @@
 """nbds: verified or refused, never plain; and by a fast cipher."""
 import os
 import re
-import resource
 import subprocess
 import time
 
 import pytest
 
-from conftest import KIB, MIB, end_copy, make_dirty, make_disk, run_copy, same, start_copy
+from conftest import MIB, SLOW, make_dirty, make_disk, run_copy, same, start_copy
 
 SOON = ["--deadline", "5", "--reconnect", "2"]
 
@@ -31,8 +30,8 @@ class Pki:
     def ca(self, name):
         self.template(name, "cn = CA\nca\ncert_signing_key\nexpiration_days = 10\n")
         certtool("--generate-privkey", "--outfile", self.path(name + ".key"))
-        certtool("--generate-self-signed", "--load-privkey", self.path(name + ".key"), "--template", self.path(name + ".tpl"),
-                 "--outfile", self.path(name + ".pem"))
+        certtool("--generate-self-signed", "--load-privkey", self.path(name + ".key"),
+                 "--template", self.path(name + ".tpl"), "--outfile", self.path(name + ".pem"))
 
     def template(self, name, text):
         with open(self.path(name + ".tpl"), "w") as f:
@@ -51,8 +50,8 @@ class Pki:
     def make(self, directory, kind, name, ca):
         certtool("--generate-privkey", "--outfile", f"{directory}/{kind}-key.pem")
         certtool("--generate-certificate", "--load-ca-certificate", self.path(ca + ".pem"), "--load-ca-privkey",
-                 self.path(ca + ".key"), "--load-privkey", f"{directory}/{kind}-key.pem", "--template", self.path(name + ".tpl"),
-                 "--outfile", f"{directory}/{kind}-cert.pem")
+                 self.path(ca + ".key"), "--load-privkey", f"{directory}/{kind}-key.pem",
+                 "--template", self.path(name + ".tpl"), "--outfile", f"{directory}/{kind}-cert.pem")
         subprocess.run(["cp", self.path(ca + ".pem"), f"{directory}/ca-cert.pem"], check=True)
 
     def client(self, name, ca="ca"):
@@ -112,8 +111,8 @@ def test_x509(work, pki, tcp):
 @pytest.mark.parametrize("wrong", ["ca", "name", "expired", "client"])
 def test_x509_is_verified(work, pki, tcp, wrong):
     source = make_disk(work / "source", MIB)
-    server = pki.server("server", ca="other" if wrong == "ca" else "ca", host="elsewhere" if wrong == "name" else "localhost",
-                        expired=wrong == "expired")
+    server = pki.server("server", ca="other" if wrong == "ca" else "ca",
+                        host="elsewhere" if wrong == "name" else "localhost", expired=wrong == "expired")
     address = tcp("--tls=require", f"--tls-certificates={server}", "--tls-verify-peer", "file", source)
     client = pki.client("client", ca="other" if wrong == "client" else "ca")
     if wrong == "client":  # it trusts the server, but the server does not trust it
@@ -129,7 +128,8 @@ def test_no_trust_no_copy(work, pki, tcp):
     address = tcp("--tls=require", f"--tls-certificates={server}", "memory", "1M")
     assert run_copy(*SOON, f"nbds://{address}/", work / "t").error["code"] == "tls"
     os.mkdir(work / "empty")
-    assert run_copy(*SOON, "--tls-certificates", work / "empty", f"nbds://{address}/", work / "t").error["code"] == "tls"
+    result = run_copy(*SOON, "--tls-certificates", work / "empty", f"nbds://{address}/", work / "t")
+    assert result.error["code"] == "tls"
     local = work.nbdkit("--tls=require", f"--tls-certificates={server}", "memory", "1M")
     client = pki.client("client")
     uri = f"nbds+unix:///?socket={local.socket}"
@@ -140,7 +140,8 @@ def test_no_trust_no_copy(work, pki, tcp):
 
 def test_plain_server_is_refused(work, pki, tcp):
     address = tcp("memory", "1M")
-    assert run_copy(*SOON, "--tls-certificates", pki.client("client"), f"nbds://{address}/", work / "t").error["code"] == "tls"
+    result = run_copy(*SOON, "--tls-certificates", pki.client("client"), f"nbds://{address}/", work / "t")
+    assert result.error["code"] == "tls"
     assert not os.path.exists(work / "t")
 
 
@@ -211,4 +212,4 @@ def test_tls_costs_at_most_three_times_the_cpu(work, psk):
         process.stdout.close(), process.stderr.close()
         return usage.ru_utime + usage.ru_stime
     ratios = sorted(cpu("--tls-psk", psk, psk_uri(secret)) / cpu(plain.uri) for _ in range(5))
-    assert ratios[2] < 4, ratios
+    assert ratios[2] < 4 * SLOW, ratios

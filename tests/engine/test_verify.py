@@ -66,7 +66,8 @@ esac
 def liar(work, size, at, always):
     make_dirty(work / "disk", size)
     script = work / "liar"
-    text = LIAR.replace("SIZE", str(size)).replace("DISK", work / "disk").replace("AT", str(at)).replace("ONCE", work / "once")
+    text = LIAR.replace("SIZE", str(size)).replace("DISK", work / "disk")
+    text = text.replace("AT", str(at)).replace("ONCE", work / "once")
     with open(script, "w") as f:
         f.write("#!/bin/bash\n" + text.replace(": KEEP", ":" if always else f"touch {work / 'once'}"))
     os.chmod(script, 0o755)
@@ -92,7 +93,8 @@ def test_damage_on_the_target_is_repaired(work):
 def test_damage_that_comes_again(work):
     size, at = 2 * MIB, MIB + 70000
     source = make_dirty(work / "source", size, seed=7)
-    assert run_copy("--verify", "all", "--repair", source, liar(work, size, at, True).uri).error["code"] == "verify-mismatch"
+    result = run_copy("--verify", "all", "--repair", source, liar(work, size, at, True).uri)
+    assert result.error["code"] == "verify-mismatch"
 
 
 def test_bit_flipped_on_the_wire(work):
