@@ -329,7 +329,7 @@ struct json_object *bf_json_error(const struct bf_error *error)
 
 int bf_json_to_error(struct json_object *value, struct bf_error *ret_error)
 {
-    const char *id, *message = "", *evidence = NULL;
+    const char *id = NULL, *message = "", *evidence = NULL;
     bf_auto_error trouble = BF_ERROR_INIT;
     enum bf_error_code code;
 

@@ -39,7 +39,7 @@ static int scale(const char *text, uint64_t value, uint64_t factor, uint64_t *re
 
 int bf_parse_u64(const char *text, uint64_t *ret_value, struct bf_error *err)
 {
-    const char *rest;
+    const char *rest = "";
     uint64_t value;
 
     if (read_digits(text, &value, &rest, "a whole number", err) < 0)
@@ -53,7 +53,7 @@ int bf_parse_u64(const char *text, uint64_t *ret_value, struct bf_error *err)
 int bf_parse_bytes(const char *text, uint64_t *ret_bytes, struct bf_error *err)
 {
     static const char suffixes[] = "KMGT";
-    const char *rest;
+    const char *rest = "";
     uint64_t value, factor = 1;
 
     if (read_digits(text, &value, &rest, "a size", err) < 0)
@@ -71,7 +71,7 @@ int bf_parse_bytes(const char *text, uint64_t *ret_bytes, struct bf_error *err)
 
 int bf_parse_duration(const char *text, uint64_t *ret_seconds, struct bf_error *err)
 {
-    const char *rest;
+    const char *rest = "";
     uint64_t value, factor;
 
     if (read_digits(text, &value, &rest, "a duration", err) < 0)
@@ -81,9 +81,9 @@ int bf_parse_duration(const char *text, uint64_t *ret_seconds, struct bf_error *
     else if (bf_streq(rest, "m"))
         factor = 60;
     else if (bf_streq(rest, "h"))
-        factor = 60 * 60;
+        factor = 3600;
     else if (bf_streq(rest, "d"))
-        factor = 24 * 60 * 60;
+        factor = 86400;
     else
         return bf_fail(err, BF_E_BAD_INPUT, 0,
                        "\"%.40s\" is not a duration (seconds, or a number with s, m, h or d)",

@@ -306,7 +306,7 @@ static void test_deadline(void)
     bf_auto_error err = BF_ERROR_INIT;
     struct bf_process_spec spec = {.argv = argv};
     bf_auto_process *process = NULL;
-    uint64_t before = bf_now_ms();
+    uint64_t before;
     uint64_t helper = 0;
     const char *line;
 
@@ -314,6 +314,7 @@ static void test_deadline(void)
     while (!(line = strchr(bf_process_tail(process), '\n')) || !strchr(line + 1, '\n'))
         bf_sleep_ms(5);
     helper = strtoull(line + 1, NULL, 10);
+    before = bf_now_ms();
     is_int(bf_process_wait(process, bf_deadline_in(20), -1, NULL, &err), -1, "not in time");
     has_string(err.evidence, "begun", "the tail is the evidence");
     is_error(&err, BF_E_DEADLINE, "its code");
