@@ -200,9 +200,9 @@ int bf_cli_follow(struct bf_cli *cli, const char *replication, const char *after
 {
     static const char *const headers[] = {"Accept: text/event-stream", NULL};
     bf_auto_free char *name = bf_cli_encode(replication ? replication : "");
-    bf_auto_free char *url =
-        bf_xasprintf(ORIGIN "/v1/events?%s%s%s%s", replication ? "replication=" : "", name,
-                     after ? "&after=" : "", after ? after : "");
+    bf_auto_free char *url = bf_xasprintf(
+        ORIGIN "/v1/events%s%s%s%s%s", after || replication ? "?" : "", after ? "after=" : "",
+        after ? after : "", replication ? (after ? "&replication=" : "replication=") : "", name);
     struct follow follow = {.fn = fn, .user = user};
     struct bf_http_request request = {.method = "GET",
                                       .url = url,
@@ -220,9 +220,7 @@ int bf_cli_follow(struct bf_cli *cli, const char *replication, const char *after
         bf_error_clear(err);
         code = 0;
     } else if (code == 0 && response.status / 100 != 2) {
-        response.body = bf_steal(follow.text.text);
-        response.body_length = follow.text.length;
-        code = answer_check(&response, err);
+        code = answer_check(&response, err); /* on_data is given the body of a success only */
     } else if (code == 0) {
         code = bf_fail(err, BF_E_SERVICE_UNREACHABLE, 0, "the service ended the event stream");
     }

@@ -156,7 +156,8 @@ def test_unknown_paths(server, path):
 
 @pytest.mark.parametrize("path", [SHOP + "/rounds?limit=", SHOP + "/rounds?limit=-1", SHOP + "/rounds?limit=1x",
                                   SHOP + "/rounds?limit=99999999999999999999", SHOP + "/rounds?limit=100001",
-                                  SHOP + "/rounds?limit=1&limit=2", SHOP + "/rounds?lim=1", SHOP + "?x", "/v1/status?a=1",
+                                  SHOP + "/rounds?limit=1&limit=2", SHOP + "/rounds?lim=1", SHOP + "?x",
+                                  "/v1/status?a=1",
                                   "/v1/ledger?all=yes", "/v1/events?after=-3", "/metrics?x=1"])
 def test_bad_queries(server, path):
     refused(server.ask("GET", path), 400, "bad-input")
@@ -166,9 +167,11 @@ DEEP = b'{"mapping":' * 40 + b"1" + b"}" * 40
 
 
 @pytest.mark.parametrize("body,words", [
-    (b"[]", "expected object"), (b'"text"', "expected object"), (b"null", "expected object"), (b"17", "expected object"),
+    (b"[]", "expected object"), (b'"text"', "expected object"), (b"null", "expected object"),
+    (b"17", "expected object"),
     (b"{", ""), (b"{}{}", ""), (b"{} x", ""), (b"{'policy':{}}", ""), (b'{"policy":{},}', ""), (b"\xff\xfe", ""),
-    (b'{"policy": "\xc3\x28"}', ""), (b'{"policy":[]}', "policy: expected object"), (b'{"mapping":"x"}', "mapping: expected object"),
+    (b'{"policy": "\xc3\x28"}', ""), (b'{"policy":[]}', "policy: expected object"),
+    (b'{"mapping":"x"}', "mapping: expected object"),
     (b'{"nope":1}', "nope: unknown field"), (b'{"policy":{"nope":1}}', "policy.nope: unknown field"), (b"", "missing"),
     (DEEP, ""), (b"[" * 100000, ""), (b"\0", ""), (b'{"policy":{}}\0', "")])
 def test_bad_bodies(server, body, words):
@@ -248,8 +251,10 @@ def drip(server, first, piece, seconds):
 
 def test_slow_clients_time_out_and_disturb_nobody(server):
     head = b"POST /v1/platforms HTTP/1.1\r\nHost: x\r\n"
-    cases = {"silent": (b"", b""), "half a line": (b"GET /v1/sta", b""), "slow header": (b"GET /v1/status HTTP/1.1\r\n", b"X: y\r\n"),
-             "no body": (head + b"Content-Length: 50\r\n\r\n", b""), "slow body": (head + b"Content-Length: 50\r\n\r\n", b" ")}
+    cases = {"silent": (b"", b""), "half a line": (b"GET /v1/sta", b""),
+             "slow header": (b"GET /v1/status HTTP/1.1\r\n", b"X: y\r\n"),
+             "no body": (head + b"Content-Length: 50\r\n\r\n", b""),
+             "slow body": (head + b"Content-Length: 50\r\n\r\n", b" ")}
     took = {}
 
     def one(name, first, piece):
@@ -315,8 +320,10 @@ def test_random_requests(fresh):
     print(f"SEED={seed}")
     rng = random.Random(seed)
     routes = json.loads(subprocess.check_output([STUB, "--routes"]))
-    pieces = ["shop-web-1", "old", "%20", "%", "%c3", "..", "/", "?", "&", "=", "limit=", "after=9", "#", "\t", "é", "x" * 3000, "{}"]
-    values = ["null", "1", "-1", "1e400", '"x"', '"\\u0000"', "[]", "{}", "true", "[[[[]]]]", '"\\ud800"', "1.5", '"' + "y" * 5000 + '"']
+    pieces = ["shop-web-1", "old", "%20", "%", "%c3", "..", "/", "?", "&", "=", "limit=", "after=9", "#", "\t", "é",
+              "x" * 3000, "{}"]
+    values = ["null", "1", "-1", "1e400", '"x"', '"\\u0000"', "[]", "{}", "true", "[[[[]]]]", '"\\ud800"', "1.5",
+              '"' + "y" * 5000 + '"']
     for number in range(1500):
         route = rng.choice(routes)
         path = re.sub(r"\{[a-z]+\}", lambda _: rng.choice(pieces[:5]), route["path"])
@@ -325,7 +332,8 @@ def test_random_requests(fresh):
         method = route["method"] if rng.random() < 0.8 else rng.choice(["GET", "POST", "PUT", "", "A B", "x" * 100])
         names = list(route["fields"] or {}) + ["nope", ""]
         body = "{" + ",".join(f'"{rng.choice(names)}":{rng.choice(values)}' for _ in range(rng.randrange(4))) + "}"
-        raw = bytearray(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}".encode())
+        length = len(body.encode())
+        raw = bytearray(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}".encode())
         if rng.random() < 0.2:
             for _ in range(rng.randrange(1, 6)):
                 raw[rng.randrange(len(raw))] = rng.randrange(256)
@@ -349,7 +357,8 @@ class Stream:
     def __init__(self, server, query="", last=None, timeout=20):
         self.connection = server.connect(timeout)
         extra = f"Last-Event-ID: {last}\r\n" if last is not None else ""
-        self.connection.send(f"GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{extra}\r\n".encode())
+        self.connection.send((f"GET /v1/events{query} HTTP/1.1\r\nHost: x\r\n"
+                              f"Accept: text/event-stream\r\n{extra}\r\n").encode())
         self.status, self.headers = self.connection.head()
         self.text = b""
 
@@ -420,10 +429,11 @@ def test_stream_slow_reader_loses_nothing(fresh):
 
 
 def test_stream_limits_and_bad_ids(fresh):
-    refused(fresh.ask("GET", "/v1/events", None, ["Accept: text/event-stream", "Last-Event-ID: x"]), 400, "bad-input", "Last-Event-ID")
-    refused(fresh.ask("GET", "/v1/events?replication=nope", None, ["Accept: text/event-stream"]), 404, "no-such-replication")
+    accept = "Accept: text/event-stream"
+    refused(fresh.ask("GET", "/v1/events", None, [accept, "Last-Event-ID: x"]), 400, "bad-input", "Last-Event-ID")
+    refused(fresh.ask("GET", "/v1/events?replication=nope", None, [accept]), 404, "no-such-replication")
     streams = [Stream(fresh) for _ in range(128)]
-    refused(fresh.ask("GET", "/v1/events", None, ["Accept: text/event-stream"]), 409, "busy")
+    refused(fresh.ask("GET", "/v1/events", None, [accept]), 409, "busy")
     for stream in streams:
         stream.close()
     assert fresh.alive()
@@ -530,7 +540,8 @@ def test_openapi_is_the_route_table():
             names = re.findall(r"\{([a-z]+)\}", path)
             given = [resolve(document, one)["name"] for one in item.get("parameters", [])]
             assert names == given, path
-    table = {(route["method"], route["path"]): (route["summary"], sorted((route["query"] or "").split()), route["fields"])
+    table = {(route["method"], route["path"]):
+             (route["summary"], sorted((route["query"] or "").split()), route["fields"])
              for route in json.loads(subprocess.check_output([STUB, "--routes"]))}
     assert set(told) == set(table)
     for key, value in table.items():
