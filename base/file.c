@@ -309,24 +309,31 @@ static char *program_in(const char *directory, size_t length, const char *name)
     return bf_steal(path);
 }
 
-int bf_program_find(const char *name, char **ret_path, struct bf_error *err)
+/* `search`: directories with colons between; NULL: none. */
+static char *program_along(const char *search, const char *name)
 {
-    const char *libexec = getenv("BLOCKFERRY_LIBEXEC");
-    const char *search = getenv("PATH");
     char *path = NULL;
 
-    if (!*name || strchr(name, '/'))
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "\"%s\" is not the name of a program", name);
-    if (libexec)
-        path = program_in(libexec, strlen(libexec), name);
-    if (!path)
-        path = program_in(BF_LIBEXEC_DIR, strlen(BF_LIBEXEC_DIR), name);
     while (!path && search && *search) {
         size_t length = strcspn(search, ":");
 
         path = program_in(search, length, name);
         search += length + (search[length] == ':');
     }
+    return path;
+}
+
+int bf_program_find(const char *name, char **ret_path, struct bf_error *err)
+{
+    char *path;
+
+    if (!*name || strchr(name, '/'))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "\"%s\" is not the name of a program", name);
+    path = program_along(getenv("BLOCKFERRY_LIBEXEC"), name);
+    if (!path)
+        path = program_in(BF_LIBEXEC_DIR, strlen(BF_LIBEXEC_DIR), name);
+    if (!path)
+        path = program_along(getenv("PATH"), name);
     if (!path)
         return bf_fail(err, BF_E_CHILD_MISSING, 0, "%s is not installed", name);
     *ret_path = path;

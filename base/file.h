@@ -29,6 +29,6 @@ int bf_directory_make(const char *path, mode_t mode, struct bf_error *err);
 int bf_directory_remove(const char *path, struct bf_error *err);
 /* Remove a file; missing is fine. */
 int bf_file_remove(const char *path, struct bf_error *err);
-/* The path of a helper program: BLOCKFERRY_LIBEXEC (tests), the build's libexec dir, then PATH.
- * Caller frees. */
+/* The path of a helper program: BLOCKFERRY_LIBEXEC (tests; directories with colons between), the
+ * build's libexec dir, then PATH. Caller frees. */
 int bf_program_find(const char *name, char **ret_path, struct bf_error *err);

@@ -153,6 +153,11 @@ static void test_program_find(void)
     ok(chmod(own, 0700) == 0, "executable");
     is_int(bf_program_find("sh", &found, &err), 0, "or has it");
     is_string(found, own, "and wins");
+    free(bf_steal(found));
+    bf_auto_free char *two = bf_xasprintf("/nonexistent:%s", directory);
+    setenv("BLOCKFERRY_LIBEXEC", two, 1);
+    is_int(bf_program_find("sh", &found, &err), 0, "in the second of two directories");
+    is_string(found, own, "is found");
     is_int(bf_program_find("no-such-program", &found, &err), -1, "not there");
     has_string(err.message, "no-such-program", "is named");
     is_error(&err, BF_E_CHILD_MISSING, "a missing helper");
