@@ -25,6 +25,11 @@ static int lookup(struct bf_libvirt *lv, virDomainPtr vir, const char *name,
     return 0;
 }
 
+static virDomainCheckpointPtr redefine(virDomainPtr vir, const char *xml)
+{
+    return virDomainCheckpointCreateXML(vir, xml, VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE);
+}
+
 int bf_libvirt_checkpoint_xml(struct bf_libvirt *lv, virDomainPtr vir, const char *name,
                               char **ret_xml, struct bf_error *err)
 {
@@ -68,7 +73,38 @@ int bf_libvirt_checkpoint_ensure(struct bf_libvirt *lv, virDomainPtr vir,
 
 /* --- deletion --- */
 
-static int delete_running(struct bf_libvirt *lv, virDomainPtr vir, const char *name,
+static int delete_metadata(struct bf_libvirt *lv, virDomainCheckpointPtr checkpoint,
+                           const char *name, struct bf_error *err)
+{
+    if (virDomainCheckpointDelete(checkpoint, VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY) < 0 &&
+        bf_libvirt_last() != VIR_ERR_NO_DOMAIN_CHECKPOINT)
+        return bf_libvirt_fail(lv, err, BF_E_PLATFORM_ERROR, "deleting checkpoint %s", name);
+    return 0;
+}
+
+/* libvirt refuses to delete a checkpoint if one of its bitmaps is missing (QEMU was killed before
+ * it ever stored it).  So its record is removed, and made again for each disk alone: where that
+ * disk has the bitmap, the deletion then works. */
+static int delete_disk_by_disk(struct bf_libvirt *lv, virDomainPtr vir,
+                               const struct bf_libvirt_domain *domain, const char *name,
+                               struct bf_error *err)
+{
+    for (size_t i = 0; i < domain->disk_count; i++) {
+        struct bf_libvirt_checkpoint_disk disk = {.dev = domain->disks[i].dev, .bitmap = true};
+        if (!bf_streq(domain->disks[i].format, "qcow2") || domain->machine->disks[i].removable)
+            continue;
+        bf_auto_free char *xml =
+            bf_libvirt_checkpoint_write(name, NULL, &disk, 1, bf_utc_us() / 1000000);
+        bf_auto_vir(checkpoint) virDomainCheckpointPtr checkpoint = redefine(vir, xml);
+        if (checkpoint && virDomainCheckpointDelete(checkpoint, 0) < 0 &&
+            delete_metadata(lv, checkpoint, name, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int delete_running(struct bf_libvirt *lv, virDomainPtr vir,
+                          const struct bf_libvirt_domain *domain, const char *name,
                           const struct bf_libvirt_baseline *baseline, struct bf_error *err)
 {
     bf_auto_vir(checkpoint) virDomainCheckpointPtr checkpoint = NULL;
@@ -77,14 +113,17 @@ static int delete_running(struct bf_libvirt *lv, virDomainPtr vir, const char *n
         return -1;
     /* Its bitmaps may still record: only through a checkpoint does libvirt remove them. */
     if (!checkpoint && baseline)
-        checkpoint =
-            virDomainCheckpointCreateXML(vir, baseline->xml, VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE);
-    if (!checkpoint)
+        checkpoint = redefine(vir, baseline->xml);
+    if (!checkpoint || virDomainCheckpointDelete(checkpoint, 0) == 0)
         return 0;
-    if (virDomainCheckpointDelete(checkpoint, 0) < 0 &&
-        bf_libvirt_last() != VIR_ERR_NO_DOMAIN_CHECKPOINT)
+    int code = bf_libvirt_last();
+    if (code == VIR_ERR_NO_DOMAIN_CHECKPOINT)
+        return 0;
+    if (code != VIR_ERR_INTERNAL_ERROR || !strstr(bf_libvirt_last_text(), "not found"))
         return bf_libvirt_fail(lv, err, BF_E_PLATFORM_ERROR, "deleting checkpoint %s", name);
-    return 0;
+    if (delete_metadata(lv, checkpoint, name, err) < 0)
+        return -1;
+    return delete_disk_by_disk(lv, vir, domain, name, err);
 }
 
 static bool seen_before(const char *path, const struct bf_libvirt_domain *domain)
@@ -132,11 +171,7 @@ static int delete_off(struct bf_libvirt *lv, virDomainPtr vir,
     if (remove_bitmaps(lv, domain, name, baseline, err) < 0 ||
         lookup(lv, vir, name, &checkpoint, err) < 0)
         return -1;
-    if (checkpoint &&
-        virDomainCheckpointDelete(checkpoint, VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY) < 0 &&
-        bf_libvirt_last() != VIR_ERR_NO_DOMAIN_CHECKPOINT)
-        return bf_libvirt_fail(lv, err, BF_E_PLATFORM_ERROR, "deleting checkpoint %s", name);
-    return 0;
+    return checkpoint ? delete_metadata(lv, checkpoint, name, err) : 0;
 }
 
 int bf_libvirt_checkpoint_delete(struct bf_libvirt *lv, virDomainPtr vir,
@@ -148,6 +183,6 @@ int bf_libvirt_checkpoint_delete(struct bf_libvirt *lv, virDomainPtr vir,
     if (bf_libvirt_is_active(lv, vir, &active, err) < 0)
         return -1;
     if (active)
-        return delete_running(lv, vir, name, baseline, err);
+        return delete_running(lv, vir, domain, name, baseline, err);
     return delete_off(lv, vir, domain, name, baseline, err);
 }

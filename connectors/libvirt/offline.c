@@ -112,7 +112,11 @@ static int register_checkpoint(struct bf_libvirt *lv, virDomainPtr vir,
                                            count, bf_utc_us() / 1000000);
     bf_auto_vir(checkpoint) virDomainCheckpointPtr checkpoint =
         virDomainCheckpointCreateXML(vir, *ret_xml, VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE);
-    return 0;
+    if (!checkpoint)
+        return 0;
+    /* In libvirt's own words, so that a repeated call gives the same baseline. */
+    free(bf_steal(*ret_xml));
+    return bf_libvirt_checkpoint_xml(lv, vir, plan->request->tag, ret_xml, err);
 }
 
 static int64_t newest(const struct bf_libvirt_ref *ref)

@@ -82,8 +82,8 @@ void bf_libvirt_job_ref(const struct bf_libvirt_domain *domain, const struct bf_
         .tag = bf_xstrdup(tag),
         .socket = bf_xstrdup(job->socket),
         .address = bf_xstrdup(job->address),
-        .port = job->port,
-        .tls = job->tls,
+        .port = job->socket ? 0 : job->port,
+        .tls = !job->socket && job->tls,
         .disks = bf_xcalloc(job->disk_count + 1, sizeof(*ref.disks)),
     };
 

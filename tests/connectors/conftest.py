@@ -4,7 +4,6 @@
 The environment says where the built programs are: SEAM (the seam program), BLOCKFERRY_COPY.
 One libvirtd serves a whole file of tests; each test has guests and tags of its own.
 """
-import os
 import pathlib
 import shutil
 import subprocess
@@ -32,8 +31,4 @@ def seam(lab):
     with Seam(lab) as seam:
         seam.open_lab()
         yield seam
-
-
-@pytest.fixture
-def copy_program():
-    return os.environ["BLOCKFERRY_COPY"]
+    lab.clean()

@@ -71,6 +71,16 @@ class Lab:
     def write(self, name, dev, offset, length, pattern):
         self.domain("write", name, dev, offset, length, pattern)
 
+    def clean(self):
+        """After a failed test: what it left must not fail the next one."""
+        for name in self.virsh("list", "--all", "--name").splitlines():
+            self.forget(name)
+        for where in ("pool", "pool-small", "images"):
+            for path in (self.dir / where).iterdir():
+                path.unlink()
+            if where != "images":
+                self.virsh("pool-refresh", "default" if where == "pool" else "small")
+
     def forget(self, name):
         self.domain("destroy", name, "--undefine")
 

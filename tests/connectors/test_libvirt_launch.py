@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Launches: clones of points, machines made from them, and what becomes of both."""
+import fcntl
+import time
+
+import pytest
+
+from seam import LAB, Replication, SeamError, new_tag, run
+
+TCG_LOCK = "/tmp/tcg.lock"
+
+
+@pytest.fixture
+def tcg():
+    """Emulated guests take a whole core each: one at a time on a machine."""
+    with open(TCG_LOCK, "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def wait_console(seam, machine_ref, wanted, timeout=120):
+    deadline = time.monotonic() + timeout
+    while True:
+        text = seam.call("console", machine_ref=machine_ref)["text"] or ""
+        lines = [line for line in text.splitlines() if wanted in line]
+        if lines:
+            return lines[-1]
+        assert time.monotonic() < deadline, f"no {wanted} on the console:\n{text[-2000:]}"
+        time.sleep(0.5)
+
+
+def test_launch_boots_from_a_clone_and_detaches(lab, seam, tcg):
+    image = lab.dir / "images" / "tiny.qcow2"
+    run(LAB / "images", "copy", "tiny", image, "qcow2", timeout=600)
+    machine = lab.guest("source", image)
+    replication = Replication(seam, machine, ["sda"])
+    replication.round()
+    described = seam.call("machine", machine=machine)["machine"]
+
+    clone_tag, machine_tag = new_tag(), new_tag()
+    clone = seam.call("clone_point", volume=replication.volumes["sda"],
+                      point=replication.points["sda"][0], tag=clone_tag)["clone"]
+    again = seam.call("clone_point", volume=replication.volumes["sda"],
+                      point=replication.points["sda"][0], tag=clone_tag)["clone"]
+    assert again == clone
+    request = {"tag": machine_tag, "name": "ziel mit Umlaut ü", "machine": described,
+               "clones": {"sda": clone}, "network": "isolated", "drill": True}
+    ref = seam.call("create_machine", **request)["machine_ref"]
+    assert seam.call("create_machine", **request)["machine_ref"] == ref
+    machine_id = seam.call("machine_id", machine_ref=ref)["id"]
+    assert seam.call("power", machine=machine_id)["power"] == "off"
+    assert seam.call("console", machine_ref=ref)["text"] is None
+
+    seam.call("power_on", machine=machine_id)
+    line = wait_console(seam, ref, "BOOTMARK")
+    assert "disk=virtio_blk" in line and "virtio_net" in line
+    assert described["nics"][0]["mac"] in line
+    assert [t["tag"] for t in seam.tagged("machine")] == [machine_tag]
+    assert [t["tag"] for t in seam.tagged("clone")] == [clone_tag]
+
+    # The replica is needed until the clone is detached, also for a machine that runs.
+    with pytest.raises(SeamError) as used:
+        seam.call("delete_point", volume=replication.volumes["sda"],
+                  point=replication.points["sda"][0])
+    assert used.value.code == "in-use"
+    with pytest.raises(SeamError) as used:
+        seam.call("delete_volume", volume=replication.volumes["sda"])
+    assert used.value.code == "in-use"
+    with pytest.raises(SeamError) as used:
+        seam.call("delete_clone", clone=clone)
+    assert used.value.code == "in-use"
+    seam.call("detach_clone", machine_ref=ref, clone=clone)
+    seam.call("detach_clone", machine_ref=ref, clone=clone)
+    replication.remove()
+    before = wait_console(seam, ref, "RECORD")
+    time.sleep(3)
+    assert wait_console(seam, ref, "RECORD") != before, "the guest stopped with its replica"
+
+    seam.call("shut_down", machine=machine_id, ms=120000)
+    assert seam.call("power", machine=machine_id)["power"] == "off"
+    seam.call("delete_machine", machine_ref=ref)
+    seam.call("delete_machine", machine_ref=ref)
+    seam.call("delete_clone", clone=clone)
+    seam.call("delete_clone", clone=clone)
+    assert seam.tagged() == []
+    assert not list((lab.dir / "pool").iterdir())
+    lab.forget("source")
