@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "nbd/hash.h"
 
 #define COPY_BYTES ((size_t)256 << 10) /* a multiple of a node's leaves */
 #define NODE_BYTES ((size_t)BF_NODE_LEAVES * BF_HASH_BYTES)
@@ -47,7 +48,7 @@ void bf_digest_leaf(const void *data, size_t length, unsigned char ret_hash[BF_H
         memset(ret_hash, 0, BF_HASH_BYTES);
         return;
     }
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, length));
+    XXH128_canonicalFromHash(&canonical, bf_hash128(data, length));
     memcpy(ret_hash, canonical.digest, BF_HASH_BYTES);
 }
 

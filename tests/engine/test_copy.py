@@ -340,7 +340,8 @@ def test_long_map_is_paged(work):
             f.seek(at)
             f.write(b"here" * 128)
     for server in (work.nbdkit("file", source), work.qemu_nbd(source, "-r")):
-        out = subprocess.run([*WRAP, COPY, "--print-map", server.uri], check=True, capture_output=True, text=True).stdout
+        out = subprocess.run([*WRAP, COPY, "--print-map", server.uri], check=True, capture_output=True,
+                             text=True).stdout
         extents = [json.loads(line) for line in out.splitlines()]
         assert extents[0]["offset"] == 0
         for a, b in zip(extents, extents[1:]):

@@ -115,7 +115,8 @@ def test_another_copys_journal_is_refused(work, interrupted):
     with open(work / "map", "w") as f:
         f.write('{"offset":0,"length":65536}\n')
     for args in ([*digest, work / "other", work / "t"], [*digest, interrupted, work / "other"],
-                 [interrupted, work / "t"], [*digest, work / "longer", work / "t"], ["--map", work / "map", interrupted, work / "t"],
+                 [interrupted, work / "t"],
+                 [*digest, work / "longer", work / "t"], ["--map", work / "map", interrupted, work / "t"],
                  [*digest, "--compare", interrupted, work / "t"]):
         error = run_copy(*journal, *args).error
         assert error["code"] == "journal", args

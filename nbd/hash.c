@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "nbd/hash.h"
+
+XXH128_hash_t bf_hash128(const void *data, size_t length)
+{
+#ifdef BF_HAVE_AVX2
+    if (__builtin_cpu_supports("avx2")) {
+        unsigned long long halves[2];
+        bf_hash128_avx2(data, length, halves);
+        return (XXH128_hash_t){.low64 = halves[0], .high64 = halves[1]};
+    }
+#endif
+    return XXH3_128bits(data, length);
+}

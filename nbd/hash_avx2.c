@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The library's own code, compiled in here for AVX2; its types are renamed by XXH_INLINE_ALL, hence
+ * the plain halves. */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+void bf_hash128_avx2(const void *data, size_t length, unsigned long long ret_halves[2]);
+
+void bf_hash128_avx2(const void *data, size_t length, unsigned long long ret_halves[2])
+{
+    XXH128_hash_t hash = XXH3_128bits(data, length);
+
+    ret_halves[0] = hash.low64;
+    ret_halves[1] = hash.high64;
+}
