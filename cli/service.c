@@ -27,6 +27,7 @@ int bf_cli_status(struct bf_cli *cli, struct bf_error *err)
     }
     bf_cli_heading(cli, "blockferryd %s", bf_cli_text_or(answer, "version", "?"));
     json_object_object_del(answer, "version");
+    json_object_object_del(answer, "now");
     bf_cli_print_object(answer);
     return 0;
 }

@@ -190,6 +190,7 @@ enum MHD_Result bf_reply_send(struct bf_request *request)
         response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     if (!response)
         return MHD_NO;
+    bf_buf_done(&reply->body);
     reply->body = (struct bf_buf){0};
     bf_reply_headers(response, reply->content_type);
     if (reply->allow)
