@@ -102,6 +102,9 @@ static int open_target(struct copy *copy, struct bf_error *err)
                        copy->target_uri.text);
     if (bf_endpoint_open(&copy->target_uri, &options, &copy->target, err))
         return bf_fail_in(err, "target");
+    if (copy->source->identity && bf_streq(copy->source->identity, copy->target->identity))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "source and target are the same image: \"%s\"",
+                       copy->target_uri.text);
     return 0;
 }
 
@@ -122,9 +125,12 @@ static int load_map(struct copy *copy, struct bf_error *err)
 {
     const struct bf_copy_options *o = copy->options;
 
-    if (o->since)
-        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0, "%s: --since needs an rbd source",
-                       copy->source->name);
+    if (o->since) {
+        if (bf_endpoint_since(copy->source, o->since, &copy->map, err))
+            return -1;
+        bf_extent_list_hash(&copy->map, copy->map_id);
+        return 0;
+    }
     if (o->map) {
         if (bf_change_map_from_file(o->map, copy->size, &copy->map, err))
             return -1;
@@ -161,8 +167,11 @@ static int open_journal(struct copy *copy, struct bf_error *err)
     bf_auto_free char *mode = bf_xasprintf("digest=%s digest-from=%s", o->digest ? o->digest : "",
                                            o->digest_from ? o->digest_from : "");
     struct bf_journal_identity identity = {
-        .source = o->source_id ? o->source_id : copy->source_uri.text,
-        .target = copy->target_uri.text,
+        .source = o->source_id             ? o->source_id
+                  : copy->source->identity ? copy->source->identity
+                                           : copy->source_uri.text,
+        .target =
+            copy->target && copy->target->identity ? copy->target->identity : copy->target_uri.text,
         .size = copy->size,
         .map = copy->map_id,
         .mode = mode,
@@ -321,9 +330,14 @@ static int open_all(struct copy *copy, struct bf_error *err)
     if (copy->options->print_map)
         return load_map(copy, err);
     /* What can be refused is, before the target is touched. */
-    if (bf_uri_parse(copy->options->target, &copy->target_uri, err) || load_map(copy, err) ||
-        open_journal(copy, err) || open_target(copy, err) || check_target(copy, err) ||
-        fit_map(copy, err) || open_digests(copy, err) || make_engine(copy, err))
+    if (bf_uri_parse(copy->options->target, &copy->target_uri, err) || load_map(copy, err))
+        return -1;
+    /* Opening makes no RBD image, and the journal is to know it from a later one of its name. */
+    if (copy->target_uri.kind == BF_URI_RBD && open_target(copy, err))
+        return -1;
+    if (open_journal(copy, err) || (!copy->target && open_target(copy, err)) ||
+        check_target(copy, err) || fit_map(copy, err) || open_digests(copy, err) ||
+        make_engine(copy, err))
         return -1;
     return 0;
 }
@@ -340,6 +354,8 @@ static int run(struct copy *copy, struct bf_error *err)
     if (bf_engine_copy(copy->engine, &copy->map, &copy->journalled.done, err))
         return -1;
     if (copy->options->verify_percent && verify(copy, err))
+        return -1;
+    if (bf_endpoint_confirm(copy->source, err) || bf_endpoint_confirm(copy->target, err))
         return -1;
     if (complete(copy, err))
         return -1;

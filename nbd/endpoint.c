@@ -72,9 +72,10 @@ void bf_endpoint_close(struct bf_endpoint *endpoint)
 {
     if (!endpoint)
         return;
-    char *name = endpoint->name;
+    char *name = endpoint->name, *identity = endpoint->identity;
     endpoint->ops->close(endpoint);
     free(name);
+    free(identity);
 }
 
 /* Counted before, because start() may finish it at once. */
@@ -240,6 +241,24 @@ int bf_endpoint_dirty(struct bf_endpoint *endpoint, const char *bitmap, struct b
         return bf_fail(err, BF_E_NO_BITMAP, 0, "%s: only an NBD server has dirty bitmaps",
                        endpoint->name);
     int rc = endpoint->ops->dirty(endpoint, bitmap, list, err);
+    assert((rc == 0) != bf_error_is_set(err));
+    return rc;
+}
+
+int bf_endpoint_since(struct bf_endpoint *endpoint, const char *snapshot,
+                      struct bf_extent_list *list, struct bf_error *err)
+{
+    if (!endpoint->ops->since)
+        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0, "%s: --since needs an rbd source",
+                       endpoint->name);
+    int rc = endpoint->ops->since(endpoint, snapshot, list, err);
+    assert((rc == 0) != bf_error_is_set(err));
+    return rc;
+}
+
+int bf_endpoint_confirm(struct bf_endpoint *endpoint, struct bf_error *err)
+{
+    int rc = endpoint->ops->confirm ? endpoint->ops->confirm(endpoint, err) : 0;
     assert((rc == 0) != bf_error_is_set(err));
     return rc;
 }

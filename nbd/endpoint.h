@@ -19,8 +19,9 @@
  * flushed may be lost with the server; `resets` counts these events, and the engine redoes that
  * part.
  *
- * Blocking: open, close, allocation and dirty wait, each answer at most `deadline_ms`, and return
- * early with BF_E_CANCELLED when `cancel_fd` is readable.  All else never waits.
+ * Blocking: open, close, allocation, dirty, since and confirm wait, each answer at most
+ * `deadline_ms`, and return early with BF_E_CANCELLED when `cancel_fd` is readable.  All else never
+ * waits.
  */
 #pragma once
 
@@ -107,11 +108,17 @@ struct bf_endpoint_ops {
     /* Append the dirty extents (as data) of the whole disk.  NULL: BF_E_NO_BITMAP. */
     int (*dirty)(struct bf_endpoint *endpoint, const char *bitmap, struct bf_extent_list *list,
                  struct bf_error *err);
+    /* Append what changed since this snapshot, of the whole disk.  NULL: has no snapshots. */
+    int (*since)(struct bf_endpoint *endpoint, const char *snapshot, struct bf_extent_list *list,
+                 struct bf_error *err);
+    /* NULL: it cannot have gone without an error. */
+    int (*confirm)(struct bf_endpoint *endpoint, struct bf_error *err);
 };
 
 struct bf_endpoint {
     const struct bf_endpoint_ops *ops;
-    char *name; /* the URI, for messages */
+    char *name;     /* the URI, for messages */
+    char *identity; /* NULL, or what names the very thing that was opened better than the URI */
     struct bf_endpoint_options options;
     uint64_t size;
     uint64_t block_min;   /* all offsets and lengths are multiples of this, or the disk's end */
@@ -123,7 +130,7 @@ struct bf_endpoint {
     unsigned connections; /* in use; 1 for local ones */
     unsigned resets;      /* times that unflushed writes may have been lost */
     unsigned in_flight;   /* started and not in `ready` */
-    unsigned in_kernel;   /* whose buffers the kernel may write to even after close */
+    unsigned in_kernel;   /* whose buffers the kernel (or librbd) may use even after close */
     struct bf_request_queue waiting;
     struct bf_request_queue ready;
 };
@@ -163,6 +170,12 @@ int bf_endpoint_allocation(struct bf_endpoint *endpoint, uint64_t offset, uint64
                            struct bf_extent_list *list, struct bf_error *err);
 int bf_endpoint_dirty(struct bf_endpoint *endpoint, const char *bitmap, struct bf_extent_list *list,
                       struct bf_error *err);
+/* No such snapshot any more: BF_E_BASELINE_LOST. */
+int bf_endpoint_since(struct bf_endpoint *endpoint, const char *snapshot,
+                      struct bf_extent_list *list, struct bf_error *err);
+/* After the last request: is what was read or written still there?  An RBD snapshot that is deleted
+ * while it is read turns into zeroes, without an error. */
+int bf_endpoint_confirm(struct bf_endpoint *endpoint, struct bf_error *err);
 
 /* For the implementations. */
 int bf_endpoint_nbd_open(const struct bf_uri *uri, const struct bf_endpoint_options *options,
