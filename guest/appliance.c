@@ -2,11 +2,15 @@
 #include "guest/appliance.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "guest/kvm_probe.h"
+
+/* A socket's path has at most 107 bytes. */
+#define SOCKET_DIRECTORY_MAX 72
 
 static void add(struct bf_appliance_env *env, const char *name, const char *value)
 {
@@ -19,22 +23,29 @@ static void add(struct bf_appliance_env *env, const char *name, const char *valu
 int bf_appliance_env_init(const struct bf_convert_request *request, const char *tmp_directory,
                           struct bf_appliance_env *ret_env, struct bf_error *err)
 {
-    const char *cache =
-        request->cache_directory ? request->cache_directory : request->work_directory;
-    bf_auto_free char *answer = bf_xasprintf("%s/kvm.json", cache);
+    const char *cache = request->cache_directory;
+    bf_auto_free char *answer = cache ? bf_xasprintf("%s/kvm.json", cache) : NULL;
     struct bf_kvm_probe probe = {.cache_file = answer};
     struct bf_appliance_env env = {0};
     bool kvm = false;
 
-    if (bf_directory_make(cache, 0700, err) < 0 ||
-        bf_kvm_probe_run(&probe, request->deadline, request->cancel_fd, &kvm, NULL, err) < 0)
+    if (cache && bf_directory_make(cache, 0700, err) < 0)
+        return -1;
+    if (bf_kvm_probe_run(&probe, request->deadline, request->cancel_fd, &kvm, NULL, err) < 0)
         return -1;
     add(&env, "LIBGUESTFS_BACKEND", "direct");
     if (!kvm)
         add(&env, "LIBGUESTFS_BACKEND_SETTINGS", "force_tcg");
-    add(&env, "LIBGUESTFS_CACHEDIR", cache);
+    if (cache)
+        add(&env, "LIBGUESTFS_CACHEDIR", cache);
     add(&env, "LIBGUESTFS_TMPDIR", tmp_directory);
-    add(&env, "TMPDIR", tmp_directory);
+    /* Sockets are made in these, some 35 bytes below, and a killed program leaves them there. */
+    if (strlen(tmp_directory) <= SOCKET_DIRECTORY_MAX) {
+        add(&env, "TMPDIR", tmp_directory);
+        add(&env, "XDG_RUNTIME_DIR", tmp_directory);
+    } else {
+        add(&env, "TMPDIR", "/tmp");
+    }
     if (request->virtio_win)
         add(&env, "VIRTIO_WIN", request->virtio_win);
     *ret_env = env;

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
@@ -11,9 +10,6 @@
 #include "guest/export.h"
 #include "guest/fast.h"
 #include "guest/v2v.h"
-
-/* libguestfs and virt-v2v make sockets some 35 bytes below it; a socket's path has 107. */
-#define WORK_DIRECTORY_MAX 70
 
 static const char *const mode_names[] = {
     [BF_CONVERT_AUTO] = "auto",
@@ -65,10 +61,6 @@ static int check_request(const struct bf_convert_request *request, struct bf_err
     if (stat(request->work_directory, &status) < 0 || !S_ISDIR(status.st_mode))
         return bf_fail(err, BF_E_BAD_INPUT, 0, "the work directory %s is not there",
                        request->work_directory);
-    if (strlen(request->work_directory) > WORK_DIRECTORY_MAX)
-        return bf_fail(err, BF_E_BAD_INPUT, 0,
-                       "the path of the work directory %s is longer than %d bytes",
-                       request->work_directory, WORK_DIRECTORY_MAX);
     if (request->virtio_win && stat(request->virtio_win, &status) < 0)
         return bf_fail(err, BF_E_BAD_INPUT, 0, "the driver tree or ISO %s is not there",
                        request->virtio_win);

@@ -39,10 +39,12 @@ struct bf_convert_request {
     const char *const *macs;
     size_t mac_count;
     const char *virtio_win; /* directory or ISO with Windows drivers; NULL: the default places */
-    const char *work_directory; /* exists, private, for mount points and sockets; its path is
-                                 * short (at most 70 bytes: sockets are made in it) */
-    /* Kept between conversions (the appliance, whether KVM works): below the state directory.
-     * Made when missing; one for all conversions, also parallel ones.  NULL: work_directory. */
+    /* Exists, private, for mount points and sockets; best at most 65 bytes long (a longer one has
+     * sockets made in /tmp, where a killed conversion leaves empty directories). */
+    const char *work_directory;
+    /* Kept between conversions: the appliance (700 MiB) and whether KVM works.  Below the state
+     * directory, made when missing; one for all conversions, also parallel ones.  NULL: the
+     * appliance goes to libguestfs's own place, /var/tmp, and KVM is tried every time. */
     const char *cache_directory;
     struct bf_deadline deadline;
     int cancel_fd; /* -1: none */

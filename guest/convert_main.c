@@ -158,10 +158,10 @@ int main(int argc, char **argv)
         return 2;
     }
     began_ms = bf_now_ms();
-    session.tmp_directory = getenv("TMPDIR");
+    session.tmp_directory = getenv("LIBGUESTFS_TMPDIR");
     session.g = guestfs_create();
     if (!session.g || !session.tmp_directory) {
-        fputs("blockferry-convert: libguestfs or TMPDIR is missing\n", stderr);
+        fputs("blockferry-convert: libguestfs or LIBGUESTFS_TMPDIR is missing\n", stderr);
         return 1;
     }
     /* Errors are told in the result; on the terminal they would only repeat the guest's words. */

@@ -184,6 +184,16 @@ static int inject(struct bf_session *session, const struct kernel *kernel, const
     return 0;
 }
 
+/* Older initramfs-tools keep a digest of each image they made and refuse to renew one that differs.
+ */
+static void plan_digest(struct bf_session *session, const struct kernel *kernel, const char *image)
+{
+    bf_auto_free char *path = bf_xasprintf("/var/lib/initramfs-tools/%s", kernel->version);
+
+    if (guestfs_is_file(session->g, path) == 1)
+        bf_session_checksum(session, path, image, "the longer image's digest");
+}
+
 static int plan_image(struct bf_session *session, const struct kernel *kernel, const char *path,
                       struct bf_error *err)
 {
@@ -196,7 +206,10 @@ static int plan_image(struct bf_session *session, const struct kernel *kernel, c
         return bf_fail_in(err, "%s", path);
     if (initrd.injected || (initrd.virtio_blk && initrd.virtio_pci))
         return 0;
-    return inject(session, kernel, path, &initrd, err);
+    if (inject(session, kernel, path, &initrd, err) < 0)
+        return -1;
+    plan_digest(session, kernel, path);
+    return 0;
 }
 
 /* --- kernels --- */

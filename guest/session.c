@@ -210,6 +210,12 @@ void bf_session_remove(struct bf_session *session, const char *path, const char 
     new_change(session, path, "", 0, summary)->kind = BF_CHANGE_REMOVE;
 }
 
+void bf_session_checksum(struct bf_session *session, const char *path, const char *of,
+                         const char *summary)
+{
+    new_change(session, path, of, strlen(of), summary)->kind = BF_CHANGE_CHECKSUM;
+}
+
 void bf_session_warn(struct bf_session *session, const char *format, ...)
 {
     bf_auto_free char *text = NULL;
@@ -251,11 +257,24 @@ static void label(struct bf_session *session, const char *path)
         bf_session_warn(session, "%s has no SELinux label", path);
 }
 
+static int write_checksum(struct bf_session *session, const struct bf_change *change,
+                          struct bf_error *err)
+{
+    bf_auto_free char *sum = guestfs_checksum(session->g, "sha1", change->data);
+    bf_auto_free char *line = sum ? bf_xasprintf("%s  %s\n", sum, change->data) : NULL;
+
+    if (!line || guestfs_write(session->g, change->path, line, strlen(line)) < 0)
+        return bf_session_fail(session, change->path, err);
+    return 0;
+}
+
 static int apply(struct bf_session *session, const struct bf_change *change, struct bf_error *err)
 {
     switch (change->kind) {
     case BF_CHANGE_APPEND:
         return append(session, change, err);
+    case BF_CHANGE_CHECKSUM:
+        return write_checksum(session, change, err);
     case BF_CHANGE_REMOVE:
         if (guestfs_rm_f(session->g, change->path) < 0)
             return bf_session_fail(session, change->path, err);

@@ -23,6 +23,7 @@ enum bf_change_kind {
     BF_CHANGE_CREATE,    /* the file is not there yet */
     BF_CHANGE_APPEND,    /* put behind `offset`, the file's present end */
     BF_CHANGE_REMOVE,
+    BF_CHANGE_CHECKSUM, /* the content becomes "SHA1  DATA": the digest of the file named in data */
 };
 
 struct bf_change {
@@ -65,6 +66,8 @@ void bf_session_write(struct bf_session *session, const char *path, const char *
                       const char *summary);
 void bf_session_append(struct bf_session *session, const char *path, uint64_t offset,
                        const void *data, size_t size, const char *summary);
+void bf_session_checksum(struct bf_session *session, const char *path, const char *of,
+                         const char *summary);
 void bf_session_remove(struct bf_session *session, const char *path, const char *summary);
 void bf_session_warn(struct bf_session *session, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
