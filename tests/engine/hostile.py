@@ -14,7 +14,7 @@ REPLY_MAGIC = 0x0003E889045565A9
 OPT_ABORT, OPT_GO, OPT_STRUCTURED, OPT_SET_META = 2, 7, 8, 10
 REP_ACK, REP_INFO, REP_META, REP_ERR_UNSUP = 1, 3, 4, (1 << 31) + 1
 SIMPLE, STRUCTURED = 0x67446698, 0x668E33EF
-READ, WRITE, DISCONNECT, FLUSH, BLOCK_STATUS = 0, 1, 2, 3, 7
+READ, WRITE, DISCONNECT, FLUSH, WRITE_ZEROES, BLOCK_STATUS = 0, 1, 2, 3, 6, 7
 OFFSET_DATA, STATUS = 1, 5
 
 
@@ -90,6 +90,8 @@ class HostileServer(Listener):
     many     block status in extents of one byte
     """
 
+    flags = 1 | 4 | 256  # has flags, flush, multi-conn
+
     def __init__(self, path, breach, size=1 << 20):
         self.breach = breach
         self.size = size
@@ -120,8 +122,7 @@ class HostileServer(Listener):
                     context = True
                 self.option_reply(sock, option, REP_ACK)
             elif option == OPT_GO:
-                # flags: has flags, flush, multi-conn
-                self.option_reply(sock, option, REP_INFO, struct.pack(">HQH", 0, size, 1 | 4 | 256))
+                self.option_reply(sock, option, REP_INFO, struct.pack(">HQH", 0, size, self.flags))
                 self.option_reply(sock, option, REP_ACK)
                 return context
             elif option == OPT_ABORT:
@@ -180,6 +181,41 @@ class HostileServer(Listener):
                 sock.sendall(bytes(length // 2))
                 time.sleep(3600)
             sock.sendall(bytes(length))
+
+
+class ForgetfulServer(HostileServer):
+    """A target with a cache that only a flush makes durable.  Just after it acknowledged its n-th write it crashes,
+    once: the cache is lost, the connection cut."""
+
+    flags = 1 | 4 | 64  # has flags, flush, write zeroes; one connection only
+
+    def __init__(self, path, content, crash_at):
+        self.stable = bytearray(content)
+        self.cache = bytearray(content)
+        self.writes = 0
+        self.crash_at = crash_at
+        super().__init__(path, "", len(content))
+
+    def serve(self, sock, number):
+        self.negotiate(sock, number)
+        while True:
+            _, _, command, handle, offset, length = struct.unpack(">IHHQQI", receive(sock, 28))
+            if command == DISCONNECT:
+                return
+            answer = b""
+            if command == READ:
+                answer = bytes(self.cache[offset:offset + length])
+            elif command == FLUSH:
+                self.stable[:] = self.cache
+            elif command in (WRITE, WRITE_ZEROES):
+                self.cache[offset:offset + length] = receive(sock, length) if command == WRITE else bytes(length)
+                self.writes += 1
+            sock.sendall(struct.pack(">IIQ", SIMPLE, 0, handle) + answer)
+            if self.writes == self.crash_at:
+                self.crash_at = None
+                time.sleep(0.02)  # let the answer arrive alone
+                self.cache[:] = self.stable
+                return
 
 
 class Proxy(Listener):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, qemu_img, run_copy, same, start_copy
-from hostile import HostileServer, Proxy
+from hostile import ForgetfulServer, HostileServer, Proxy
 
 
 @pytest.fixture
@@ -227,6 +227,47 @@ def test_target_server_killed_loses_what_was_not_flushed(work, journal):
     result = copy_with_server_faults(work, server, target.uri, target.crash, 6, options)
     done = result.done
     assert done["sent"] + done["zero"] > 24 * MIB, "nothing was written again"
+    assert same(source, target.content(work / "content"))
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_target_crashes_after_every_write(work, journal):
+    """A sweep over all writes, also those in the middle of a chunk."""
+    size = MIB
+    dice = random.Random(3)
+    with open(work / "source", "wb") as f:
+        for _ in range(size // 65536):
+            f.write(dice.randbytes(32768) + bytes(32768))
+    options = ["--journal", work / "j"] if journal else []
+    crash_at, old = 0, dice.randbytes(size)
+    while True:
+        crash_at += 1
+        server = ForgetfulServer(work / f"f{crash_at}", old, crash_at)
+        run_copy(*options, "--requests", "1", work / "source", server.uri).done
+        server.stop()
+        with open(work / "source", "rb") as f:
+            assert f.read() == server.stable, f"crash after write {crash_at}"
+        if server.crash_at is not None:
+            break
+    assert crash_at > 20
+
+
+def test_target_and_copy_killed_together(work):
+    """As a power cut takes both: the journal must not tell of what the target has forgotten."""
+    size = 24 * MIB
+    source = make_disk(work / "source", size, step=200000)
+    target = Forgetful(work, size)
+    dice = random.Random(8)
+    args = ["--journal", work / "j", "--rate", "8M", source, target.uri]
+    for _ in range(5):
+        process = start_copy(*args)
+        time.sleep(dice.uniform(0.3, 3) * (1 + SLOW) / 2)
+        process.kill()
+        target.crash()
+        if end_copy(process).code == 0:
+            break
+    else:
+        run_copy("--rate", "0", *args).done
     assert same(source, target.content(work / "content"))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import KIB, MIB, make_dirty, make_disk, run_copy, same
 from hostile import Proxy
-from test_copy import dirty_qcow2
+from test_copy import dirty_qcow2, make_map
 
 LEAF = 64 * KIB
 
@@ -178,6 +178,27 @@ def test_compare_with_digest_reads_the_source_only(work):
     done = run_copy("--compare", "--digest-from", work / "d0", "--digest", work / "d1", source, into.uri).done
     assert same(source, target)
     assert done["sent"] <= LEAF * 3
+    assert done["digest"] == run_copy("--digest", work / "d2", source, "null:").done["digest"]
+    assert same(work / "d1", work / "d2")
+
+
+@pytest.mark.parametrize("grain", [1, 512, 4096])
+def test_delta_of_part_leaves_keeps_the_digest(work, grain):
+    """Leaves that a map covers only in part are read whole for their hash, and not written whole."""
+    size = 8 * MIB + 999
+    source = make_disk(work / "source", size, step=2000000)
+    subprocess.run(["cp", source, work / "target"], check=True)
+    extents = make_map(source, size, work / "map", grain=grain)
+    run_copy("--digest", work / "d0", source, "null:").done
+    dice = random.Random(1)
+    with open(source, "r+b") as f:
+        for extent in extents:
+            f.seek(extent["offset"])
+            f.write(bytes(extent["length"]) if extent["type"] == "zero" else dice.randbytes(extent["length"]))
+    done = run_copy("--map", work / "map", "--digest-from", work / "d0", "--digest", work / "d1", "--verify", "all",
+                    work.nbdkit("file", source).uri, work / "target").done
+    assert same(source, work / "target")
+    assert done["sent"] + done["zero"] == sum(e["length"] for e in extents)
     assert done["digest"] == run_copy("--digest", work / "d2", source, "null:").done["digest"]
     assert same(work / "d1", work / "d2")
 
