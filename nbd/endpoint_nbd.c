@@ -28,6 +28,8 @@
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MAX_MS 5000
 #define BREACHES_MAX 3
+#define MAP_TRIES 4
+#define MAP_PAUSE_MS 250 /* doubled each time */
 
 enum state { WAITING, CONNECTING, READY };
 
@@ -50,7 +52,6 @@ struct nbd_endpoint {
     unsigned breaches;                              /* of the protocol, since the last answer */
     struct bf_error last_loss;
     struct nbd_handle *map; /* second handle, for base:allocation; NULL: not made yet */
-    bool no_map;            /* the server does not offer it */
     bool can_flush;
 };
 
@@ -381,20 +382,58 @@ static int map_handle(struct nbd_endpoint *nbd, const char *context, struct nbd_
     return 0;
 }
 
+/* One try to get a map over *handle, which is made if it is NULL. */
+static int try_map(struct nbd_endpoint *nbd, struct nbd_handle **handle, const char *context,
+                   uint64_t offset, uint64_t length, struct bf_extent_list *list,
+                   struct bf_error *err)
+{
+    if (!*handle && map_handle(nbd, context, handle, err))
+        return -1;
+    if (nbd_can_meta_context(*handle, context) > 0)
+        return bf_nbd_map(handle, &nbd->params, context, offset, length, list, err);
+    if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0)
+        return bf_extent_list_add(list, offset, length, BF_EXTENT_DATA, err);
+    return bf_fail(err, BF_E_NO_BITMAP, 0, "%s: no meta context \"%s\"", nbd->base.name, context);
+}
+
+/* Wait, unless cancelled. */
+static bool pause_before_retry(const struct nbd_endpoint *nbd, unsigned tries)
+{
+    struct pollfd cancel = {.fd = nbd->params.cancel_fd, .events = POLLIN};
+
+    return poll(&cancel, 1, MAP_PAUSE_MS << tries) == 0;
+}
+
+/* A server that is just being restarted is asked again. */
+static int get_map(struct nbd_endpoint *nbd, struct nbd_handle **handle, const char *context,
+                   uint64_t offset, uint64_t length, struct bf_extent_list *list,
+                   struct bf_error *err)
+{
+    struct bf_extent_list fresh = {0};
+    int rc;
+
+    for (unsigned tries = 0;; tries++) {
+        rc = try_map(nbd, handle, context, offset, length, &fresh, err);
+        bool lost = rc && (err->code == BF_E_ENDPOINT_OPEN || err->code == BF_E_DEADLINE);
+        if (!lost || tries == MAP_TRIES || !pause_before_retry(nbd, tries))
+            break;
+        bf_log_debug("%s: asking for the map again: %s", nbd->base.name, err->message);
+        bf_error_clear(err);
+        bf_extent_list_done(&fresh);
+    }
+    for (size_t i = 0; !rc && i < fresh.count; i++)
+        rc = bf_extent_list_add(list, fresh.items[i].offset, fresh.items[i].length,
+                                fresh.items[i].type, err);
+    bf_extent_list_done(&fresh);
+    return rc;
+}
+
 static int nbd_allocation(struct bf_endpoint *endpoint, uint64_t offset, uint64_t length,
                           struct bf_extent_list *list, struct bf_error *err)
 {
     struct nbd_endpoint *nbd = self(endpoint);
 
-    if (!nbd->map && !nbd->no_map) {
-        if (map_handle(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION, &nbd->map, err))
-            return -1;
-        nbd->no_map = nbd_can_meta_context(nbd->map, LIBNBD_CONTEXT_BASE_ALLOCATION) <= 0;
-    }
-    if (nbd->no_map)
-        return bf_extent_list_add(list, offset, length, BF_EXTENT_DATA, err);
-    return bf_nbd_map(&nbd->map, &nbd->params, LIBNBD_CONTEXT_BASE_ALLOCATION, offset, length, list,
-                      err);
+    return get_map(nbd, &nbd->map, LIBNBD_CONTEXT_BASE_ALLOCATION, offset, length, list, err);
 }
 
 static int nbd_dirty(struct bf_endpoint *endpoint, const char *bitmap, struct bf_extent_list *list,
@@ -402,16 +441,10 @@ static int nbd_dirty(struct bf_endpoint *endpoint, const char *bitmap, struct bf
 {
     struct nbd_endpoint *nbd = self(endpoint);
     bf_auto_free char *context = bf_xasprintf("qemu:dirty-bitmap:%s", bitmap);
-    struct nbd_handle *h;
+    struct nbd_handle *h = NULL;
 
-    if (map_handle(nbd, context, &h, err))
-        return -1;
-    int rc;
-    if (nbd_can_meta_context(h, context) <= 0)
-        rc = bf_fail(err, BF_E_NO_BITMAP, 0, "%s: no dirty bitmap \"%s\"", endpoint->name, bitmap);
-    else
-        rc = endpoint->size ? bf_nbd_map(&h, &nbd->params, context, 0, endpoint->size, list, err)
-                            : 0;
+    /* An empty disk has nothing to ask about. */
+    int rc = endpoint->size ? get_map(nbd, &h, context, 0, endpoint->size, list, err) : 0;
     bf_nbd_end(h);
     return rc;
 }

@@ -195,6 +195,15 @@ def test_source_server_killed_and_restarted(work, kind):
     assert same(source, work / "t")
 
 
+def test_source_server_lost_while_it_tells_the_map(work, proxy):
+    source = make_disk(work / "source", 8 * MIB, step=30000, longest=30000)
+    # Two data connections, then the map's: it is cut in its handshake, then within the map.
+    between = proxy(work.qemu_nbd(source, "-r"), cut_after=[10 ** 9, 10 ** 9, 100, 700])
+    run_copy(between.uri, work / "t").done
+    assert between.cuts == 2
+    assert same(source, work / "t")
+
+
 class Forgetful:
     """A target whose server, when killed, loses all that was not flushed since the last restart: it runs on a
     copy-on-write layer that is thrown away."""
