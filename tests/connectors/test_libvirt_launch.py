@@ -85,3 +85,73 @@ def test_launch_boots_from_a_clone_and_detaches(lab, seam, tcg):
     assert seam.tagged() == []
     assert not list((lab.dir / "pool").iterdir())
     lab.forget("source")
+
+
+def prepare(lab, seam, name="quelle"):
+    image = lab.image(f"{name}.qcow2", "32M")
+    machine = lab.guest(name, image, start=False)
+    replication = Replication(seam, machine, ["sda"])
+    replication.round()
+    tag = new_tag()
+    clone = seam.call("clone_point", volume=replication.volumes["sda"],
+                      point=replication.points["sda"][0], tag=tag)["clone"]
+    return replication, clone, seam.call("machine", machine=machine)["machine"]
+
+
+@pytest.mark.parametrize("firmware", ["uefi", "uefi-secure"])
+def test_uefi_machine_is_defined_and_removed(lab, seam, firmware):
+    replication, clone, described = prepare(lab, seam)
+    described["firmware"] = firmware
+    ref = seam.call("create_machine", tag=new_tag(), name="uefi", machine=described,
+                    clones={"sda": clone}, network="isolated", cpus=3,
+                    memory_bytes=512 << 20)["machine_ref"]
+    made = seam.call("machine", machine="uefi")["machine"]
+    assert made["firmware"] == firmware and made["chipset"] == "q35"
+    assert made["cpus"] == 3 and made["memory_bytes"] == 512 << 20
+    # QEMU itself takes what was defined; started paused it takes no CPU.
+    lab.domain("start", "uefi", "--paused")
+    assert list((lab.dir / "lib" / "qemu" / "nvram").glob("*uefi*"))
+    seam.call("delete_machine", machine_ref=ref)
+    assert not list((lab.dir / "lib" / "qemu" / "nvram").glob("*uefi*"))
+    seam.call("delete_clone", clone=clone)
+    replication.remove()
+    assert seam.tagged() == []
+
+
+@pytest.mark.parametrize("bus, dev", [("sata", "sda"), ("scsi", "sda"), ("virtio", "vda")])
+def test_disk_buses(lab, seam, bus, dev):
+    replication, clone, described = prepare(lab, seam)
+    ref = seam.call("create_machine", tag=new_tag(), name="bus", machine=described,
+                    clones={"sda": clone}, network="isolated", disk_bus=bus)["machine_ref"]
+    lab.domain("start", "bus", "--paused")
+    disk = seam.call("machine", machine="bus")["machine"]["disks"][0]
+    assert (disk["bus"], disk["key"]) == (bus, dev)
+    seam.call("delete_machine", machine_ref=ref)
+
+
+def test_machine_handed_over_is_no_longer_ours(lab, seam):
+    replication, clone, described = prepare(lab, seam)
+    ref = seam.call("create_machine", tag=new_tag(), name="mine", machine=described,
+                    clones={"sda": clone}, network="isolated")["machine_ref"]
+    # Off: qemu-img makes the clone independent.
+    seam.call("detach_clone", machine_ref=ref, clone=clone)
+    seam.call("hand_over_machine", machine_ref=ref)
+    seam.call("hand_over_machine", machine_ref=ref)
+    replication.remove()
+    assert seam.tagged() == []
+    with pytest.raises(SeamError) as error:
+        seam.call("delete_machine", machine_ref=ref)
+    assert error.value.code == "in-use"
+    lab.domain("start", "mine", "--paused")
+
+
+def test_name_taken_on_the_target(lab, seam):
+    replication, clone, described = prepare(lab, seam)
+    with pytest.raises(SeamError) as error:
+        seam.call("create_machine", tag=new_tag(), name="quelle", machine=described,
+                  clones={"sda": clone}, network="isolated")
+    assert error.value.code == "exists"
+    with pytest.raises(SeamError) as error:
+        seam.call("create_machine", tag=new_tag(), name="x", machine=described,
+                  clones={"sda": clone}, network="isolated", disk_bus="floppy")
+    assert error.value.code in ("launch-failed", "platform-unsupported")
