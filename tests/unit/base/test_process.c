@@ -163,7 +163,7 @@ static void test_failed_exec(void)
     bf_auto_fd int fd = -1;
 
     if (under_valgrind()) {
-        skip(4, "valgrind ends a child whose execve() fails");
+        diag("valgrind ends a child whose execve() fails: this case runs without it only");
         return;
     }
     fd = mkstemp(script);
