@@ -28,6 +28,7 @@
 #include "nbd/rbd_map.h"
 
 #define CONFIRM_EVERY_MS 5000
+#define LAST_CONFIRM_MS 2000 /* for one that is under way at the end */
 
 /* A request that is with librbd. */
 struct flight {
@@ -271,7 +272,7 @@ static void rbd_endpoint_close(struct bf_endpoint *endpoint)
     if (rbd->confirm) {
         struct bf_error ignored = BF_ERROR_INIT;
         struct pollfd fd = {.fd = rbd->confirm->done_fd, .events = POLLIN};
-        if (poll(&fd, 1, (int)endpoint->options.deadline_ms) == 1) {
+        if (poll(&fd, 1, rbd->oldest ? 0 : LAST_CONFIRM_MS) == 1) {
             if (bf_rbd_call_end(rbd->confirm, &ignored))
                 bf_error_clear(&ignored);
             free(rbd->confirm);
