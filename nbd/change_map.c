@@ -15,11 +15,6 @@
 #define WORTH_ASKING ((uint64_t)1 << 20)
 #define NODE_BYTES (BF_LEAF_BYTES * BF_NODE_LEAVES)
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int parse_line(const char *line, size_t length, uint64_t size, struct bf_extent_list *list,
                       struct bf_error *err)
 {
@@ -146,9 +141,9 @@ static int add_without(const struct bf_extent *extent, const struct bf_extent_li
         bool zero = false;
         if (*at < target->count && target->items[*at].offset <= from) {
             zero = target->items[*at].type == BF_EXTENT_ZERO;
-            to = min_u64(end, target->items[*at].offset + target->items[*at].length);
+            to = bf_min_u64(end, target->items[*at].offset + target->items[*at].length);
         } else if (*at < target->count) {
-            to = min_u64(end, target->items[*at].offset);
+            to = bf_min_u64(end, target->items[*at].offset);
         }
         if (!zero && bf_extent_list_add(out, from, to - from, BF_EXTENT_ZERO, err))
             return -1;
@@ -195,8 +190,9 @@ static int add_hashed(const struct bf_digest *digest, uint64_t from, uint64_t to
     if (from < start && bf_extent_list_add(list, from, start - from, BF_EXTENT_DATA, err))
         return -1;
     while (start < end) {
-        uint64_t next = min_u64(bf_digest_next(digest, start / BF_LEAF_BYTES) * BF_LEAF_BYTES, end);
-        uint64_t stop = min_u64(next + NODE_BYTES, end);
+        uint64_t next =
+            bf_min_u64(bf_digest_next(digest, start / BF_LEAF_BYTES) * BF_LEAF_BYTES, end);
+        uint64_t stop = bf_min_u64(next + NODE_BYTES, end);
         if (next < stop && bf_extent_list_add(list, next, stop - next, BF_EXTENT_DATA, err))
             return -1;
         start = stop;
@@ -221,14 +217,14 @@ static int sample(struct bf_extent_list *list, uint64_t size, unsigned percent,
     int rc = 0;
 
     for (uint64_t node = 0; !rc && node < size; node += NODE_BYTES) {
-        uint64_t end = min_u64(node + NODE_BYTES, size);
+        uint64_t end = bf_min_u64(node + NODE_BYTES, size);
         if (!chosen(percent))
             continue;
         for (size_t i = bf_extent_list_find(list, node);
              !rc && i < list->count && list->items[i].offset < end; i++) {
             const struct bf_extent *item = &list->items[i];
             uint64_t from = item->offset > node ? item->offset : node;
-            rc = bf_extent_list_add(&out, from, min_u64(item->offset + item->length, end) - from,
+            rc = bf_extent_list_add(&out, from, bf_min_u64(item->offset + item->length, end) - from,
                                     BF_EXTENT_DATA, err);
         }
     }

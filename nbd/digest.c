@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "nbd/durable.h"
 #include "nbd/hash.h"
 
 #define COPY_BYTES ((size_t)256 << 10) /* a multiple of a node's leaves */
@@ -342,24 +343,14 @@ int bf_digest_open(const char *path, uint64_t size, struct bf_digest **ret_diges
     return 0;
 }
 
-static int sync_directory_of(const char *path)
-{
-    bf_auto_free char *directory = bf_xstrdup(path);
-    char *slash = strrchr(directory, '/');
-
-    if (slash)
-        slash[slash == directory] = '\0';
-    bf_auto_fd int fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? -1 : fsync(fd);
-}
-
 int bf_digest_commit(struct bf_digest *digest, struct bf_error *err)
 {
     if (digest->temporary && unlink(digest->part) && errno != ENOENT)
         return io_failed(digest, "remove", err);
     if (!digest->path || !digest->part)
         return 0;
-    if (fsync(digest->fd) || rename(digest->part, digest->path) || sync_directory_of(digest->path))
+    if (fsync(digest->fd) || rename(digest->part, digest->path) ||
+        bf_sync_directory_of(digest->path))
         return io_failed(digest, "complete", err);
     free(digest->part);
     digest->part = NULL;

@@ -31,6 +31,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "nbd/durable.h"
 #include "nbd/endpoint.h"
 
 #define PAGE ((uint64_t)4096) /* also a multiple of every logical block size in use */
@@ -473,20 +474,6 @@ static int open_fds(struct file_endpoint *file, const char *path, struct bf_erro
     return 0;
 }
 
-/* The name of a new file must be as durable as its content. */
-static int sync_directory_of(const char *path, struct bf_error *err)
-{
-    bf_auto_free char *directory = bf_xstrdup(path);
-    char *slash = strrchr(directory, '/');
-
-    if (slash)
-        slash[slash == directory] = '\0';
-    bf_auto_fd int fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd))
-        return bf_fail(err, BF_E_ENDPOINT_OPEN, errno, "cannot sync the directory of \"%s\"", path);
-    return 0;
-}
-
 static int grow(struct file_endpoint *file, const char *path, struct bf_error *err)
 {
     uint64_t want = file->base.options.create_size;
@@ -497,7 +484,10 @@ static int grow(struct file_endpoint *file, const char *path, struct bf_error *e
         return bf_fail(err, errno == ENOSPC || errno == EFBIG ? BF_E_TARGET_FULL : BF_E_WRITE_ERROR,
                        errno, "cannot make \"%s\" %" PRIu64 " bytes long", path, want);
     file->base.size = want;
-    return sync_directory_of(path, err);
+    /* The name of a new file must be as durable as its content. */
+    if (bf_sync_directory_of(path))
+        return bf_fail(err, BF_E_ENDPOINT_OPEN, errno, "cannot sync the directory of \"%s\"", path);
+    return 0;
 }
 
 static void open_ring(struct file_endpoint *file)

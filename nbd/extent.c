@@ -10,16 +10,6 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The list's size comes from a server or a file, so memory that is out is an error, not an abort.
  */
 static int list_grow(struct bf_extent_list *list, struct bf_error *err)
@@ -98,7 +88,8 @@ uint64_t bf_extent_list_bytes(const struct bf_extent_list *list, uint64_t start,
         if (extent->offset >= end)
             break;
         if (extent->type == type)
-            bytes += min_u64(end, extent->offset + extent->length) - max_u64(start, extent->offset);
+            bytes += bf_min_u64(end, extent->offset + extent->length) -
+                     bf_max_u64(start, extent->offset);
     }
     return bytes;
 }
@@ -112,12 +103,12 @@ int bf_extent_list_align(struct bf_extent_list *list, uint64_t align, uint64_t s
     assert(align && !(align & (align - 1)));
     for (size_t i = 0; i < list->count; i++) {
         const struct bf_extent *extent = &list->items[i];
-        uint64_t from = max_u64(extent->offset, end);
+        uint64_t from = bf_max_u64(extent->offset, end);
         uint64_t to = extent->offset + extent->length;
         if (from >= to)
             continue;
-        uint64_t low = max_u64(from & ~(align - 1), end);
-        uint64_t high = min_u64((to + align - 1) & ~(align - 1), max_u64(size, to));
+        uint64_t low = bf_max_u64(from & ~(align - 1), end);
+        uint64_t high = bf_min_u64((to + align - 1) & ~(align - 1), bf_max_u64(size, to));
         uint64_t zero_low = (from + align - 1) & ~(align - 1);
         uint64_t zero_high = to >= size ? to : to & ~(align - 1);
         int rc = 0;
@@ -183,8 +174,8 @@ void bf_range_set_add(struct bf_range_set *set, uint64_t start, uint64_t end)
     size_t first = set_find(set, start);
     size_t last = first; /* one past what the new range joins */
     while (last < set->count && set->items[last].start <= end) {
-        start = min_u64(start, set->items[last].start);
-        end = max_u64(end, set->items[last].end);
+        start = bf_min_u64(start, set->items[last].start);
+        end = bf_max_u64(end, set->items[last].end);
         last++;
     }
     if (first == last) {
@@ -223,7 +214,7 @@ void bf_range_set_invert(const struct bf_range_set *set, uint64_t size,
 
     *ret_rest = (struct bf_range_set){0};
     for (size_t i = 0; i < set->count; i++) {
-        bf_range_set_add(ret_rest, at, min_u64(set->items[i].start, size));
+        bf_range_set_add(ret_rest, at, bf_min_u64(set->items[i].start, size));
         at = set->items[i].end;
     }
     bf_range_set_add(ret_rest, at, size);

@@ -16,6 +16,16 @@
 
 #include "base/error.h"
 
+static inline uint64_t bf_min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint64_t bf_max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 enum bf_extent_type {
     BF_EXTENT_DATA, /* must be read */
     BF_EXTENT_ZERO, /* reads as zero: need not be read, must read as zero on the target */

@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "nbd/die_point.h"
 #include "nbd/digest.h"
+#include "nbd/durable.h"
 
 #define JOURNAL_MAX ((size_t)256 << 20)
 #define FORMAT 1
@@ -213,17 +214,6 @@ static int io_failed(const struct bf_journal *journal, const char *doing, struct
     return bf_fail(err, BF_E_SYSTEM, errno, "journal \"%s\": cannot %s", journal->path, doing);
 }
 
-static int sync_directory_of(const char *path)
-{
-    bf_auto_free char *directory = bf_xstrdup(path);
-    char *slash = strrchr(directory, '/');
-
-    if (slash)
-        slash[slash == directory] = '\0';
-    bf_auto_fd int fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? -1 : fsync(fd);
-}
-
 static int append(struct bf_journal *journal, const struct bf_buf *lines, struct bf_error *err)
 {
     bf_die_point("journal: before the write");
@@ -246,7 +236,8 @@ static int write_header(struct bf_journal *journal, const struct bf_journal_iden
     add_line(&buf, &journal->chain, payload);
     if (append(journal, &buf, err))
         return -1;
-    return sync_directory_of(journal->path) ? io_failed(journal, "sync the directory of", err) : 0;
+    return bf_sync_directory_of(journal->path) ? io_failed(journal, "sync the directory of", err)
+                                               : 0;
 }
 
 /* Drop what was being written when the last run ended. */
@@ -343,7 +334,8 @@ int bf_journal_commit(struct bf_journal *journal, const struct bf_range_set *don
 
 int bf_journal_remove(struct bf_journal *journal, struct bf_error *err)
 {
-    if (unlink(journal->path) && errno != ENOENT)
+    /* A journal that came back after a power cut would make the next copy seem done. */
+    if ((unlink(journal->path) && errno != ENOENT) || bf_sync_directory_of(journal->path))
         return io_failed(journal, "remove", err);
     return 0;
 }

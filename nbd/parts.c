@@ -8,16 +8,6 @@
 /* More parts than this cost more than the zeroes that they save; then the grain gets coarser. */
 #define PARTS_WISHED 16
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 static enum part_type classify(const struct slot *slot, const unsigned char *skip_leaves,
                                uint64_t from, uint64_t to)
 {
@@ -70,10 +60,10 @@ static void coarsen(struct slot *slot, uint64_t shortest)
 static void fill_known_zeroes(const struct slot *slot, const struct bf_extent *extent)
 {
     const struct bf_chunk *chunk = &slot->chunk;
-    uint64_t from = max_u64(extent->offset, chunk->start);
-    uint64_t to = min_u64(extent->offset + extent->length, chunk->end);
-    uint64_t before = min_u64(to, max_u64(from, chunk->read_start));
-    uint64_t behind = max_u64(from, min_u64(to, chunk->read_end));
+    uint64_t from = bf_max_u64(extent->offset, chunk->start);
+    uint64_t to = bf_min_u64(extent->offset + extent->length, chunk->end);
+    uint64_t before = bf_min_u64(to, bf_max_u64(from, chunk->read_start));
+    uint64_t behind = bf_max_u64(from, bf_min_u64(to, chunk->read_end));
 
     if (chunk->read_start == chunk->read_end)
         before = to;
@@ -86,13 +76,13 @@ static void fill_known_zeroes(const struct slot *slot, const struct bf_extent *e
 static void cut_extent(struct slot *slot, const unsigned char *skip_leaves,
                        const struct bf_extent *extent)
 {
-    uint64_t from = max_u64(extent->offset, slot->chunk.start);
-    uint64_t end = min_u64(extent->offset + extent->length, slot->chunk.end);
+    uint64_t from = bf_max_u64(extent->offset, slot->chunk.start);
+    uint64_t end = bf_min_u64(extent->offset + extent->length, slot->chunk.end);
 
     uint64_t grain = slot->engine->grain;
 
     while (from < end) {
-        uint64_t to = min_u64((from & ~(grain - 1)) + grain, end);
+        uint64_t to = bf_min_u64((from & ~(grain - 1)) + grain, end);
         bf_slot_add_part(slot, classify(slot, skip_leaves, from, to), from, to);
         from = to;
     }

@@ -3,16 +3,6 @@
 
 #include <assert.h>
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 static uint64_t leaf_floor(uint64_t at)
 {
     return at & ~(BF_LEAF_BYTES - 1);
@@ -20,7 +10,7 @@ static uint64_t leaf_floor(uint64_t at)
 
 static uint64_t leaf_end(const struct bf_plan *plan, uint64_t leaf_start)
 {
-    return min_u64(leaf_start + BF_LEAF_BYTES, plan->size);
+    return bf_min_u64(leaf_start + BF_LEAF_BYTES, plan->size);
 }
 
 struct bf_coverage bf_plan_coverage(const struct bf_plan *plan, size_t extent, uint64_t start,
@@ -32,8 +22,8 @@ struct bf_coverage bf_plan_coverage(const struct bf_plan *plan, size_t extent, u
 
     for (size_t i = extent; i < map->count && map->items[i].offset < end; i++) {
         const struct bf_extent *item = &map->items[i];
-        uint64_t from = max_u64(item->offset, start);
-        uint64_t to = min_u64(item->offset + item->length, end);
+        uint64_t from = bf_max_u64(item->offset, start);
+        uint64_t to = bf_min_u64(item->offset + item->length, end);
         if (from >= to)
             continue;
         coverage.dirty = true;
@@ -70,7 +60,7 @@ static void plan_zero(const struct bf_plan *plan, uint64_t limit, struct bf_chun
     /* Up to a border of zero_max, so that a chunk never crosses the window it may be written from.
      */
     uint64_t most = (chunk->start & ~(plan->zero_max - 1)) + plan->zero_max;
-    chunk->end = min_u64(min_u64(end, limit), most);
+    chunk->end = bf_min_u64(bf_min_u64(end, limit), most);
 }
 
 /* Add a leaf to the hull of what must be read. */
@@ -86,7 +76,7 @@ static void widen_read(const struct bf_plan *plan, const struct bf_coverage *cov
     if (from == to)
         return;
     from &= ~(plan->block_min - 1);
-    to = min_u64((to + plan->block_min - 1) & ~(plan->block_min - 1), plan->size);
+    to = bf_min_u64((to + plan->block_min - 1) & ~(plan->block_min - 1), plan->size);
     if (chunk->read_start == chunk->read_end)
         chunk->read_start = from;
     chunk->read_end = to;
@@ -95,7 +85,7 @@ static void widen_read(const struct bf_plan *plan, const struct bf_coverage *cov
 static void plan_copy(const struct bf_plan *plan, uint64_t limit, uint64_t window,
                       struct bf_chunk *chunk)
 {
-    uint64_t window_end = min_u64(limit, (chunk->start & ~(window - 1)) + window);
+    uint64_t window_end = bf_min_u64(limit, (chunk->start & ~(window - 1)) + window);
     size_t extent = chunk->extent;
 
     chunk->kind = BF_CHUNK_COPY;
@@ -129,7 +119,7 @@ bool bf_plan_next(struct bf_plan *plan, uint64_t window, struct bf_chunk *ret_ch
         chunk.kind = BF_CHUNK_EMPTY;
         chunk.start = chunk.end = chunk.span_end = range->end;
     } else {
-        chunk.start = max_u64(leaf_floor(first->offset), range->start);
+        chunk.start = bf_max_u64(leaf_floor(first->offset), range->start);
         struct bf_coverage coverage =
             bf_plan_coverage(plan, chunk.extent, chunk.start, leaf_end(plan, chunk.start));
         if (coverage.zero)

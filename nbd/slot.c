@@ -17,11 +17,6 @@
 static void start_read(struct slot *slot);
 static void finish(struct slot *slot);
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static unsigned char *at(const struct slot *slot, uint64_t offset)
 {
     return slot->buffer + (offset - slot->base);
@@ -118,7 +113,7 @@ static void start_read(struct slot *slot)
     struct bf_engine *engine = slot->engine;
     struct bf_endpoint *from =
         engine->pass == PASS_VERIFY ? engine->spec.target : engine->spec.source;
-    uint64_t length = min_u64(slot->piece, slot->chunk.read_end - slot->read_at);
+    uint64_t length = bf_min_u64(slot->piece, slot->chunk.read_end - slot->read_at);
 
     slot->state = SLOT_READING;
     slot->request.done = on_read;
@@ -242,7 +237,7 @@ static int digest_leaves(struct slot *slot, unsigned char *skip, struct bf_error
         return -1;
     for (size_t i = 0; i <= count; i++) {
         uint64_t from = chunk->start + i * BF_LEAF_BYTES;
-        uint64_t to = min_u64(from + BF_LEAF_BYTES, chunk->end);
+        uint64_t to = bf_min_u64(from + BF_LEAF_BYTES, chunk->end);
         bool dirty = i < count && bf_plan_coverage(&engine->plan, chunk->extent, from, to).dirty;
         if (dirty) {
             bf_digest_leaf(at(slot, from), to - from, hashes[i]);
@@ -316,7 +311,7 @@ static void verify_leaves(struct slot *slot)
     }
     for (size_t i = 0; i < count; i++) {
         uint64_t from = chunk->start + i * BF_LEAF_BYTES;
-        uint64_t to = min_u64(from + BF_LEAF_BYTES, chunk->end);
+        uint64_t to = bf_min_u64(from + BF_LEAF_BYTES, chunk->end);
         if (!bf_plan_coverage(&engine->plan, chunk->extent, from, to).dirty)
             continue; /* read along */
         bf_digest_leaf(at(slot, from), to - from, have);
@@ -363,7 +358,7 @@ static int start_zero(struct slot *slot, struct bf_error *err)
                 return -1;
             if (!bf_all_zero(old, sizeof(old)))
                 bf_slot_add_part(slot, PART_ZERO, leaf * BF_LEAF_BYTES,
-                                 min_u64((leaf + 1) * BF_LEAF_BYTES, chunk->end));
+                                 bf_min_u64((leaf + 1) * BF_LEAF_BYTES, chunk->end));
         }
     }
     if (engine->spec.digest && bf_digest_put_zero(engine->spec.digest, first, end - first, err))
