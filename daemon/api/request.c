@@ -191,7 +191,6 @@ enum MHD_Result bf_reply_send(struct bf_request *request)
     if (!response)
         return MHD_NO;
     bf_buf_done(&reply->body);
-    reply->body = (struct bf_buf){0};
     bf_reply_headers(response, reply->content_type);
     if (reply->allow)
         MHD_add_response_header(response, "Allow", reply->allow);

@@ -343,7 +343,8 @@ def test_random_requests(fresh):
             try:
                 connection.send(bytes(raw))
                 if rng.random() < 0.7:
-                    assert 200 <= connection.answer(method).status < 504
+                    status = connection.answer(method).status
+                    assert 200 <= status < 500 or status in (501, 503, 505), status
             except (OSError, EOFError, ValueError):
                 pass  # it hung up, or waits for the rest
         if number % 250 == 0:
