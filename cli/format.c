@@ -79,6 +79,10 @@ char *bf_cli_ago(struct json_object *object, const char *key)
         return bf_xstrdup("-");
 
     int64_t seconds = (bf_utc_us() - us) / 1000000;
+
+    if (seconds >= 0 && seconds < 2)
+        return bf_xstrdup("just now");
+
     bf_auto_free char *span = distance(seconds < 0 ? -seconds : seconds);
 
     return seconds >= 0 ? bf_xasprintf("%s ago", span) : bf_xasprintf("in %s", span);

@@ -189,7 +189,9 @@ static char *lag_text(struct json_object *replication)
 {
     double lag;
 
-    return bf_cli_number(replication, "lag_s", &lag) ? bf_cli_seconds(lag) : NULL;
+    return bf_cli_number(replication, "lag_s", &lag)
+               ? bf_format_duration(bf_cli_u64(replication, "lag_s"))
+               : NULL;
 }
 
 static char *state_text(struct json_object *replication)

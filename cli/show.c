@@ -59,7 +59,8 @@ static void print_order(struct json_object *row)
 {
     struct json_object *policy = bf_cli_object(row, "policy");
     bf_auto_free char *next = bf_cli_when_ago(row, "next_round_at");
-    bf_auto_free char *lag = seconds_text(row, "lag_s");
+    bf_auto_free char *lag = bf_format_duration(bf_cli_u64(row, "lag_s"));
+    double seconds;
     bf_auto_free char *since = bf_cli_when_ago(row, "changed_at");
 
     bf_cli_pair("machine", "%s", bf_cli_text_or(bf_cli_object(row, "machine"), "name", "-"));
@@ -70,7 +71,7 @@ static void print_order(struct json_object *row)
                 bf_cli_text_or(policy, "interval", "by hand"));
     print_windows(policy);
     bf_cli_pair("next round", "%s", next);
-    bf_cli_pair("lag", "%s", lag ? lag : "no point yet");
+    bf_cli_pair("lag", "%s", bf_cli_number(row, "lag_s", &seconds) ? lag : "no point yet");
     bf_cli_pair("points", "%u (keeps %u)", (unsigned)bf_cli_u64(row, "points"),
                 (unsigned)bf_cli_u64(policy, "keep_points"));
     bf_cli_pair("quiesce", "%s, verify %s, convert %s", bf_cli_text_or(policy, "quiesce", "-"),
