@@ -3,9 +3,11 @@
 
 BLOCKFERRY_API_STUB names the stub program; sanitizer reports of it fail the test that ends it.
 """
+import atexit
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -101,7 +103,11 @@ class Connection:
 
 class Server:
     def __init__(self, *extra, directory=None):
-        self.directory = directory or tempfile.mkdtemp(prefix="bf-api-")
+        if not directory:
+            directory = tempfile.mkdtemp(prefix="bf-api-")
+            # Not at its end: a test may start the next server in the same place.
+            atexit.register(shutil.rmtree, directory, ignore_errors=True)
+        self.directory = directory
         self.path = os.path.join(self.directory, "api.sock")
         self.log = open(os.path.join(self.directory, "log"), "w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen([STUB, self.path, WORLD, *extra], stdin=subprocess.DEVNULL,
