@@ -39,8 +39,7 @@ static int on_extent(void *user, const char *context, uint64_t offset, uint32_t 
             list->items = realloc(list->items, (list->count + 1) * sizeof(*list->items));
             if (!list->items)
                 abort();
-            list->items[list->count++] =
-                (struct dirty){.offset = offset, .length = entries[i]};
+            list->items[list->count++] = (struct dirty){.offset = offset, .length = entries[i]};
         }
         offset += entries[i];
     }
