@@ -95,13 +95,15 @@ static int converse(const struct bf_guest_child *child, struct bf_process *proce
     return 0;
 }
 
-/* Kill what is left of the group and wait until nothing is.  The group's id is not used again by
- * the kernel while a member lives. */
+/* Kill what is left of the group, whose leader is reaped, and wait until nothing is.  While a
+ * member lives the kernel gives the group's number to no new process: a process of this number
+ * means that the group is gone, and it is a stranger's. */
 static int end_group(pid_t group, struct bf_error *err)
 {
+    bf_auto_free char *stranger = bf_xasprintf("/proc/%d", (int)group);
     struct bf_deadline end = bf_deadline_in(GROUP_END_MS);
 
-    while (kill(-group, SIGKILL) == 0 || errno == EPERM) {
+    while (access(stranger, F_OK) < 0 && kill(-group, SIGKILL) == 0) {
         if (bf_deadline_passed(end))
             return bf_fail(err, BF_E_SYSTEM, 0,
                            "processes of the conversion (group %d) cannot be ended", (int)group);
