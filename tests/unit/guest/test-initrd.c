@@ -131,6 +131,31 @@ static void odd_images(void)
     refuse("a hard link without data", linked.text, linked.length);
 }
 
+/* Damaged at random places: any answer is fine, only a wild access is not (sanitizer builds). */
+static void damage(enum bf_initrd_method method)
+{
+    uint32_t random = 12345;
+    unsigned refused = 0;
+    bf_auto_buf image = {0};
+
+    make_image(&image, method, "kernel/virtio_pci.ko");
+    for (unsigned i = 0; i < 2000; i++) {
+        bf_auto_error err = BF_ERROR_INIT;
+        bf_auto_initrd initrd = {0};
+        bf_auto_free char *copy = malloc(image.length);
+
+        memcpy(copy, image.text, image.length);
+        for (unsigned j = 0; j < 1 + i % 3; j++) {
+            random = random * 1664525 + 1013904223;
+            copy[(random >> 8) % image.length] = (char)(random >> 24);
+        }
+        if (bf_initrd_scan(copy, image.length, &initrd, &err) < 0)
+            refused++;
+    }
+    ok(refused > 500, "%s: %u of 2000 damaged images refused", bf_initrd_method_to_string(method),
+       refused);
+}
+
 static void bomb(void)
 {
     bf_auto_error err = BF_ERROR_INIT;
@@ -154,6 +179,8 @@ int main(void)
     }
     content();
     odd_images();
+    damage(BF_INITRD_PLAIN);
+    damage(BF_INITRD_GZIP);
     bomb();
     return done();
 }
