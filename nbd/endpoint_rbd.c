@@ -109,14 +109,16 @@ static int issue(struct rbd_endpoint *rbd, const struct flight *flight)
 
     switch (request->kind) {
     case BF_REQUEST_READ:
-        return rbd_aio_read(image, request->offset, request->length, buffer, flight->completion);
+        return bf_ceph.rbd_aio_read(image, request->offset, request->length, buffer,
+                                    flight->completion);
     case BF_REQUEST_WRITE:
-        return rbd_aio_write(image, request->offset, request->length, buffer, flight->completion);
+        return bf_ceph.rbd_aio_write(image, request->offset, request->length, buffer,
+                                     flight->completion);
     case BF_REQUEST_ZERO:
-        return rbd_aio_write_zeroes(image, request->offset, request->length, flight->completion, 0,
-                                    0);
+        return bf_ceph.rbd_aio_write_zeroes(image, request->offset, request->length,
+                                            flight->completion, 0, 0);
     case BF_REQUEST_FLUSH:
-        return rbd_aio_flush(image, flight->completion);
+        return bf_ceph.rbd_aio_flush(image, flight->completion);
     }
     return -EINVAL;
 }
@@ -129,7 +131,7 @@ static bool rbd_start(struct bf_endpoint *endpoint, struct bf_request *request)
     flight->rbd = rbd;
     flight->request = request;
     request->issued_ms = bf_now_ms();
-    int rc = rbd_aio_create_completion(flight, on_complete, &flight->completion);
+    int rc = bf_ceph.rbd_aio_create_completion(flight, on_complete, &flight->completion);
     if (rc < 0) {
         free(flight);
         bf_endpoint_finish(endpoint, request, -rc);
@@ -140,7 +142,7 @@ static bool rbd_start(struct bf_endpoint *endpoint, struct bf_request *request)
     rc = issue(rbd, flight);
     if (rc < 0) {
         unlink_flight(rbd, flight);
-        rbd_aio_release(flight->completion);
+        bf_ceph.rbd_aio_release(flight->completion);
         free(flight);
         bf_endpoint_finish(endpoint, request, -rc);
     }
@@ -168,8 +170,8 @@ static void collect(struct rbd_endpoint *rbd)
     pthread_mutex_unlock(&rbd->lock);
     for (; flight; flight = next) {
         next = flight->next_done;
-        int error = error_of(flight->request, rbd_aio_get_return_value(flight->completion));
-        rbd_aio_release(flight->completion);
+        int error = error_of(flight->request, bf_ceph.rbd_aio_get_return_value(flight->completion));
+        bf_ceph.rbd_aio_release(flight->completion);
         unlink_flight(rbd, flight);
         bf_endpoint_finish(&rbd->base, flight->request, error);
         free(flight);
@@ -325,6 +327,8 @@ int bf_endpoint_rbd_open(const struct bf_uri *uri, const struct bf_endpoint_opti
 {
     struct bf_rbd_link *link;
 
+    if (bf_ceph_load(err))
+        return -1;
     if (options->write && uri->rbd_snapshot)
         return bf_fail(err, BF_E_ENDPOINT_READONLY, 0, "%s: a snapshot cannot be written",
                        uri->text);

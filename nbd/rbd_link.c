@@ -3,12 +3,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -20,88 +16,6 @@
 #define WATCHERS_PAUSE_MS 500
 #define WATCHERS_MAX 64
 #define GOODBYE_MS 10000
-
-/* --- calls --- */
-
-static void *call_main(void *arg)
-{
-    struct bf_rbd_call *call = arg;
-    uint64_t one = 1;
-
-    call->rc = call->run(call, &call->error);
-    if (write(call->done_fd, &one, sizeof(one)) != sizeof(one))
-        abort(); /* an eventfd takes its first write */
-    return NULL;
-}
-
-int bf_rbd_call_start(struct bf_rbd_call *call, struct bf_error *err)
-{
-    sigset_t all, old;
-    pthread_t thread;
-
-    atomic_init(&call->abandoned, false);
-    call->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (call->done_fd < 0)
-        return bf_fail(err, BF_E_SYSTEM, errno, "no eventfd");
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&thread, NULL, call_main, call);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc) {
-        close(call->done_fd);
-        return bf_fail(err, BF_E_SYSTEM, rc, "no thread");
-    }
-    call->thread = (unsigned long)thread;
-    return 0;
-}
-
-int bf_rbd_call_end(struct bf_rbd_call *call, struct bf_error *err)
-{
-    pthread_join((pthread_t)call->thread, NULL);
-    close(call->done_fd);
-    if (call->rc)
-        bf_error_move(err, &call->error);
-    return call->rc;
-}
-
-void bf_rbd_call_abandon(struct bf_rbd_call *call)
-{
-    call->link->stuck = true;
-    atomic_store(&call->abandoned, true);
-    pthread_detach((pthread_t)call->thread);
-}
-
-void bf_rbd_call_free(struct bf_rbd_call *call)
-{
-    if (call && !atomic_load(&call->abandoned))
-        free(call);
-}
-
-int bf_rbd_call(struct bf_rbd_call *call, uint64_t deadline_ms, const char *doing,
-                struct bf_error *err)
-{
-    struct bf_deadline deadline = bf_deadline_in(deadline_ms);
-
-    if (bf_rbd_call_start(call, err))
-        return -1;
-    for (;;) {
-        struct pollfd fds[2] = {{.fd = call->done_fd, .events = POLLIN},
-                                {.fd = call->link->cancel_fd, .events = POLLIN}};
-        int n = poll(fds, 2, bf_deadline_left(deadline));
-        if (n > 0 && fds[0].revents)
-            return bf_rbd_call_end(call, err);
-        if (n > 0 && fds[1].revents) {
-            bf_rbd_call_abandon(call);
-            return bf_fail(err, BF_E_CANCELLED, 0, "cancelled");
-        }
-        if (bf_deadline_passed(deadline)) {
-            bf_rbd_call_abandon(call);
-            return bf_fail(err, BF_E_DEADLINE, 0,
-                           "%s: cannot %s: the cluster did not answer in %" PRIu64 " s",
-                           call->link->name, doing, deadline_ms / 1000);
-        }
-    }
-}
 
 /* --- connecting, in the call's thread --- */
 
@@ -124,7 +38,7 @@ static int refused(const struct bf_rbd_link *link, int rc, const char *doing, st
 static void set_options(rados_t cluster, const char *const (*pairs)[2], size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (rados_conf_set(cluster, pairs[i][0], pairs[i][1]))
+        if (bf_ceph.rados_conf_set(cluster, pairs[i][0], pairs[i][1]))
             bf_log_debug("librados does not know %s", pairs[i][0]);
 }
 
@@ -149,34 +63,34 @@ static const char *const ours[][2] = {
 static int connect_cluster(struct bf_rbd_link *link, struct bf_error *err)
 {
     char seconds[24];
-    int rc = rados_create(&link->cluster, link->user);
+    int rc = bf_ceph.rados_create(&link->cluster, link->user);
 
     if (rc < 0) {
         link->cluster = NULL;
         return refused(link, rc, "use librados", err);
     }
     set_options(link->cluster, quiet, bf_array_length(quiet));
-    rc = rados_conf_read_file(link->cluster, link->conf);
+    rc = bf_ceph.rados_conf_read_file(link->cluster, link->conf);
     if (rc < 0)
         return bf_fail(err, BF_E_ENDPOINT_OPEN, -rc, "%s: cannot read Ceph's configuration \"%s\"",
                        link->name, link->conf ? link->conf : "ceph.conf");
     set_options(link->cluster, ours, bf_array_length(ours));
     snprintf(seconds, sizeof(seconds), "%" PRIu64, link->deadline_ms / 1000 + 1);
-    if (rados_conf_set(link->cluster, "client_mount_timeout", seconds))
+    if (bf_ceph.rados_conf_set(link->cluster, "client_mount_timeout", seconds))
         bf_log_debug("librados does not know client_mount_timeout");
-    rc = rados_connect(link->cluster);
+    rc = bf_ceph.rados_connect(link->cluster);
     if (rc < 0)
         return refused(link, rc, "connect to the cluster (monitors, user, keyring)", err);
-    rc = rados_ioctx_create(link->cluster, link->pool, &link->io);
+    rc = bf_ceph.rados_ioctx_create(link->cluster, link->pool, &link->io);
     if (rc < 0) {
         link->io = NULL;
         bf_auto_free char *doing = bf_xasprintf("open the pool \"%s\"", link->pool);
         return refused(link, rc, doing, err);
     }
     if (link->pool_namespace)
-        rados_ioctx_set_namespace(link->io, link->pool_namespace);
+        bf_ceph.rados_ioctx_set_namespace(link->io, link->pool_namespace);
     /* A full pool is to say so; by default writes wait until there is room. */
-    rados_set_pool_full_try(link->io);
+    bf_ceph.rados_set_pool_full_try(link->io);
     return 0;
 }
 
@@ -186,7 +100,7 @@ static int list_snapshots(rbd_image_t image, rbd_snap_info_t **ret_infos, int *r
 
     for (;;) {
         rbd_snap_info_t *infos = bf_xcalloc((size_t)max, sizeof(*infos));
-        rc = rbd_snap_list(image, infos, &max);
+        rc = bf_ceph.rbd_snap_list(image, infos, &max);
         if (rc >= 0) {
             *ret_infos = infos;
             *ret_count = rc;
@@ -201,7 +115,7 @@ static int list_snapshots(rbd_image_t image, rbd_snap_info_t **ret_infos, int *r
 static void free_snapshots(rbd_snap_info_t *infos, int count)
 {
     if (count)
-        rbd_snap_list_end(infos);
+        bf_ceph.rbd_snap_list_end(infos);
     free(infos);
 }
 
@@ -255,7 +169,7 @@ static int choose_snapshot(struct bf_rbd_link *link, struct bf_error *err)
         return -1;
     free(snapshot.name);
     link->snapshot_id = snapshot.id;
-    int rc = rbd_snap_set_by_id(link->image, snapshot.id);
+    int rc = bf_ceph.rbd_snap_set_by_id(link->image, snapshot.id);
     return rc < 0 ? refused(link, rc, "open the snapshot", err) : 0;
 }
 
@@ -264,24 +178,24 @@ static int learn(struct bf_rbd_link *link, struct bf_error *err)
     char fsid[40] = "";
     rbd_image_info_t info;
     uint64_t overlap = 0;
-    int rc = rbd_get_id(link->image, link->id, sizeof(link->id));
+    int rc = bf_ceph.rbd_get_id(link->image, link->id, sizeof(link->id));
 
     if (rc >= 0)
-        rc = rbd_stat(link->image, &info, sizeof(info));
+        rc = bf_ceph.rbd_stat(link->image, &info, sizeof(info));
     if (rc >= 0)
-        rc = rbd_get_features(link->image, &link->features);
+        rc = bf_ceph.rbd_get_features(link->image, &link->features);
     if (rc >= 0)
-        rc = rbd_get_overlap(link->image, &overlap);
+        rc = bf_ceph.rbd_get_overlap(link->image, &overlap);
     if (rc >= 0)
-        rc = rados_cluster_fsid(link->cluster, fsid, sizeof(fsid));
+        rc = bf_ceph.rados_cluster_fsid(link->cluster, fsid, sizeof(fsid));
     if (rc < 0)
         return refused(link, rc, "look at the image", err);
     link->size = info.size;
     link->object_size = info.obj_size;
     link->has_parent = overlap > 0;
-    link->identity =
-        bf_xasprintf("rbd:%s/%" PRId64 "/%s/%s@%" PRIu64, fsid, rados_ioctx_get_id(link->io),
-                     link->pool_namespace ? link->pool_namespace : "", link->id, link->snapshot_id);
+    link->identity = bf_xasprintf(
+        "rbd:%s/%" PRId64 "/%s/%s@%" PRIu64, fsid, bf_ceph.rados_ioctx_get_id(link->io),
+        link->pool_namespace ? link->pool_namespace : "", link->id, link->snapshot_id);
     return 0;
 }
 
@@ -291,8 +205,9 @@ static int run_open(struct bf_rbd_call *call, struct bf_error *err)
 
     if (connect_cluster(link, err))
         return -1;
-    int rc = link->write ? rbd_open(link->io, link->image_name, &link->image, NULL)
-                         : rbd_open_read_only(link->io, link->image_name, &link->image, NULL);
+    int rc = link->write
+                 ? bf_ceph.rbd_open(link->io, link->image_name, &link->image, NULL)
+                 : bf_ceph.rbd_open_read_only(link->io, link->image_name, &link->image, NULL);
     if (rc < 0) {
         link->image = NULL;
         if (rc == -ENOENT)
@@ -313,8 +228,8 @@ static int count_others(const struct bf_rbd_link *link, size_t *ret_others, char
 {
     rbd_image_watcher_t watchers[WATCHERS_MAX];
     size_t count = WATCHERS_MAX, others = 0;
-    uint64_t me = rados_get_instance_id(link->cluster);
-    int rc = rbd_watchers_list(link->image, watchers, &count);
+    uint64_t me = bf_ceph.rados_get_instance_id(link->cluster);
+    int rc = bf_ceph.rbd_watchers_list(link->image, watchers, &count);
 
     if (rc < 0)
         return rc;
@@ -324,7 +239,7 @@ static int count_others(const struct bf_rbd_link *link, size_t *ret_others, char
         snprintf(address, address_size, "%s", watchers[i].addr);
         others++;
     }
-    rbd_watchers_list_cleanup(watchers, count);
+    bf_ceph.rbd_watchers_list_cleanup(watchers, count);
     *ret_others = others;
     return 0;
 }
@@ -348,7 +263,7 @@ static int run_claim(struct bf_rbd_call *call, struct bf_error *err)
     /* Without the feature there is no lock: all that can be done was done above. */
     if (!(link->features & RBD_FEATURE_EXCLUSIVE_LOCK))
         return 0;
-    rc = rbd_lock_acquire(link->image, RBD_LOCK_MODE_EXCLUSIVE);
+    rc = bf_ceph.rbd_lock_acquire(link->image, RBD_LOCK_MODE_EXCLUSIVE);
     return rc < 0 ? refused(link, rc, "take the image's lock", err) : 0;
 }
 
@@ -405,11 +320,11 @@ static int run_close(struct bf_rbd_call *call, struct bf_error *err)
 
     (void)err;
     if (link->image)
-        rbd_close(link->image); /* gives the lock back */
+        bf_ceph.rbd_close(link->image); /* gives the lock back */
     if (link->io)
-        rados_ioctx_destroy(link->io);
+        bf_ceph.rados_ioctx_destroy(link->io);
     if (link->cluster)
-        rados_shutdown(link->cluster);
+        bf_ceph.rados_shutdown(link->cluster);
     return 0;
 }
 
@@ -483,7 +398,7 @@ static int run_confirm(struct bf_rbd_call *call, struct bf_error *err)
     const struct bf_rbd_link *link = call->link;
     rbd_snap_info_t *infos = NULL;
     rbd_image_t image;
-    int count = 0, rc = rbd_open_by_id_read_only(link->io, link->id, &image, NULL);
+    int count = 0, rc = bf_ceph.rbd_open_by_id_read_only(link->io, link->id, &image, NULL);
 
     if (rc == -ENOENT)
         return bf_fail(err, BF_E_ENDPOINT_OPEN, 0, "%s: the image was deleted meanwhile",
@@ -494,7 +409,7 @@ static int run_confirm(struct bf_rbd_call *call, struct bf_error *err)
     bool there = !rc && has_id(infos, count, link->snapshot_id) && has_id(infos, count, own->also);
     if (!rc)
         free_snapshots(infos, count);
-    rbd_close(image);
+    bf_ceph.rbd_close(image);
     if (rc < 0)
         return refused(link, rc, "list the snapshots again", err);
     if (!there)

@@ -42,8 +42,9 @@ static int run_diff(struct bf_rbd_call *call, struct bf_error *err)
 
     for (size_t i = 0; i < diff->ranges.count; i++) {
         const struct bf_extent *range = &diff->ranges.items[i];
-        int rc = rbd_diff_iterate2(call->link->image, diff->from, range->offset, range->length,
-                                   true, diff->whole_objects, on_extent, diff);
+        int rc =
+            bf_ceph.rbd_diff_iterate2(call->link->image, diff->from, range->offset, range->length,
+                                      true, diff->whole_objects, on_extent, diff);
         if (bf_error_is_set(err))
             return -1;
         if (rc == -ENOENT || rc == -EINVAL)
@@ -131,7 +132,8 @@ static bool has_fast_diff(const struct bf_rbd_link *link)
 {
     uint64_t flags = 0;
 
-    return (link->features & RBD_FEATURE_FAST_DIFF) && rbd_get_flags(link->image, &flags) == 0 &&
+    return (link->features & RBD_FEATURE_FAST_DIFF) &&
+           bf_ceph.rbd_get_flags(link->image, &flags) == 0 &&
            !(flags & (RBD_FLAG_OBJECT_MAP_INVALID | RBD_FLAG_FAST_DIFF_INVALID));
 }
 
