@@ -7,21 +7,27 @@
 
 static struct bf_copy_options options;
 static struct bf_error err;
+/* The options point into these until the next parse. */
+static char *kept[20];
+static int kept_count;
+
+static void forget(void)
+{
+    for (int i = 0; i < kept_count; i++)
+        free(kept[i]);
+    kept_count = 0;
+}
 
 static int parse(const char **args)
 {
     char *argv[20];
-    int argc = 0;
 
+    forget();
     /* getopt reorders, so it gets a copy. */
-    for (; args[argc]; argc++)
-        argv[argc] = strdup(args[argc]);
-    argv[argc] = NULL;
-    int rc = bf_copy_options_parse(argc, argv, &options, &err);
-    if (rc) /* otherwise the options point into them; a test may leak that little */
-        for (int i = 0; i < argc; i++)
-            free(argv[i]);
-    return rc;
+    for (; args[kept_count]; kept_count++)
+        argv[kept_count] = kept[kept_count] = strdup(args[kept_count]);
+    argv[kept_count] = NULL;
+    return bf_copy_options_parse(kept_count, argv, &options, &err);
 }
 
 int main(void)
@@ -69,5 +75,6 @@ int main(void)
            args[3] && args[4] ? args[4] : "");
         is_error(&err, BF_E_BAD_INPUT, "as bad input");
     }
+    forget();
     return done();
 }
