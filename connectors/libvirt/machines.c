@@ -185,6 +185,9 @@ int bf_libvirt_describe(struct bf_libvirt *lv, virDomainPtr vir, struct bf_libvi
     resolve_volumes(lv, &domain);
     if (domain.machine->power == BF_POWER_ON)
         add_addresses(vir, domain.machine);
+    /* A size that could not be had because nobody answers is not a missing image. */
+    if (bf_libvirt_check(lv, err) < 0)
+        return bf_fail_in(err, "machine %s", domain.machine->name);
     *ret = domain;
     domain = (struct bf_libvirt_domain){0};
     return 0;

@@ -122,6 +122,13 @@ int bf_libvirt_fail(struct bf_libvirt *lv, struct bf_error *err, enum bf_error_c
     return -1;
 }
 
+int bf_libvirt_check(struct bf_libvirt *lv, struct bf_error *err)
+{
+    if (virConnectIsAlive(lv->conn) == 1)
+        return bf_platform_check_cancel(&lv->base, err);
+    return bf_libvirt_fail(lv, err, BF_E_PLATFORM_UNREACHABLE, "%s", lv->conf.url);
+}
+
 /* --- opening, in a thread of its own ---
  *
  * virConnectOpenAuth() blocks in connect(), in the TLS handshake, in ssh, with no limit.  It runs

@@ -82,6 +82,9 @@ static inline void bf_libvirt_end_at(struct bf_libvirt **at)
  * translation becomes `otherwise`. */
 int bf_libvirt_fail(struct bf_libvirt *lv, struct bf_error *err, enum bf_error_code otherwise,
                     const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Fails if the operation was cancelled, timed out, or lost its connection: for calls whose own
+ * failure is no trouble otherwise. */
+int bf_libvirt_check(struct bf_libvirt *lv, struct bf_error *err);
 /* libvirt's code of the last error in this thread; 0: none. */
 int bf_libvirt_last(void);
 const char *bf_libvirt_last_text(void);

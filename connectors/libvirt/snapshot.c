@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "connectors/libvirt/snapshot.h"
 
+#define JOB_SETTLE_MS 30000
 #define JOB_END_MS 60000
 #define PORT_TRIES 8
 
@@ -37,19 +38,46 @@ int bf_libvirt_job_get(struct bf_libvirt *lv, virDomainPtr vir, struct bf_libvir
                            virDomainGetName(vir));
 }
 
-/* A job that ended with its machine or its libvirtd leaves these; no other job has such names. */
-static void remove_leftovers(const struct bf_libvirt *lv, const struct bf_libvirt_job *job)
-{
-    bf_auto_error ignored = BF_ERROR_INIT;
+/* libvirtd 9.0 crashes when a job that is just being made is aborted, or its checkpoint deleted
+ * (qemuBackupBegin() drops the domain's lock while it talks to QEMU).  A service that died in the
+ * middle of that call comes back to just this.  Until the job is known to libvirt at all, asking
+ * for its statistics is an error of its own; until its disks run, the space for their scratch
+ * files counts as 0. */
+enum phase { PHASE_NONE, PHASE_MAKING, PHASE_RUNNING };
 
-    if (!lv->conf.local)
-        return;
-    if (job->socket)
-        (void)bf_file_remove(job->socket, &ignored);
-    for (size_t i = 0; i < job->disk_count; i++) {
-        bf_error_clear(&ignored);
-        if (job->disks[i].scratch)
-            (void)bf_file_remove(job->disks[i].scratch, &ignored);
+static enum phase job_phase(virDomainPtr vir)
+{
+    virTypedParameterPtr params = NULL;
+    int type = VIR_DOMAIN_JOB_NONE, count = 0, operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
+    unsigned long long scratch_bytes = 0;
+
+    if (virDomainGetJobStats(vir, &type, &params, &count, 0) < 0)
+        return bf_libvirt_last() == VIR_ERR_INTERNAL_ERROR ? PHASE_MAKING : PHASE_NONE;
+    (void)virTypedParamsGetInt(params, count, VIR_DOMAIN_JOB_OPERATION, &operation);
+    (void)virTypedParamsGetULLong(params, count, VIR_DOMAIN_JOB_DISK_TEMP_TOTAL, &scratch_bytes);
+    virTypedParamsFree(params, count);
+    if (type == VIR_DOMAIN_JOB_NONE || operation != VIR_DOMAIN_JOB_OPERATION_BACKUP)
+        return PHASE_NONE;
+    return scratch_bytes ? PHASE_RUNNING : PHASE_MAKING;
+}
+
+int bf_libvirt_job_settle(struct bf_libvirt *lv, virDomainPtr vir, struct bf_libvirt_job *ret_job,
+                          bool *ret_found, struct bf_error *err)
+{
+    struct bf_deadline deadline = bf_deadline_in(JOB_SETTLE_MS);
+
+    for (;;) {
+        bf_libvirt_job_done(ret_job);
+        if (bf_libvirt_job_get(lv, vir, ret_job, ret_found, err) < 0)
+            return -1;
+        enum phase phase = job_phase(vir);
+        if (phase == (*ret_found ? PHASE_RUNNING : PHASE_NONE) || virDomainIsActive(vir) != 1)
+            return bf_libvirt_check(lv, err);
+        if (bf_deadline_passed(deadline))
+            return bf_fail(err, BF_E_BUSY, 0, "machine %s: a backup job neither starts nor ends",
+                           virDomainGetName(vir));
+        if (bf_platform_pause(&lv->base, 50, (struct bf_deadline){0}, err) < 0)
+            return -1;
     }
 }
 
@@ -61,16 +89,56 @@ int bf_libvirt_job_end(struct bf_libvirt *lv, virDomainPtr vir, const char *tag,
     for (;;) {
         bf_auto_libvirt_job job = {0};
         char found_tag[BF_TAG_LENGTH + 1];
-        bool found;
-        if (bf_libvirt_job_get(lv, vir, &job, &found, err) < 0)
-            return -1;
+        bool found = false;
+        /* Also waits for the end of a job that was aborted: the next snapshot needs it gone. */
+        if (bf_libvirt_job_settle(lv, vir, &job, &found, err) < 0)
+            return bf_fail_in(err, "ending backup job %s", tag);
         if (!found || !bf_streq(bf_libvirt_job_tag(&job, found_tag), tag))
             return 0;
+        if (bf_deadline_passed(deadline))
+            return bf_fail(err, BF_E_BUSY, 0, "backup job %s does not end", tag);
         if (virDomainAbortJob(vir) < 0 && bf_libvirt_last() != VIR_ERR_OPERATION_INVALID)
             return bf_libvirt_fail(lv, err, BF_E_PLATFORM_ERROR, "ending backup job %s", tag);
-        /* The job ends in the background; the next snapshot needs it gone. */
-        if (bf_platform_pause(&lv->base, 50, deadline, err) < 0)
-            return bf_fail_in(err, "ending backup job %s", tag);
+    }
+}
+
+/* --- files of a job --- */
+
+static char *socket_path(const struct bf_libvirt *lv, const char *tag)
+{
+    const struct bf_libvirt_conf *conf = &lv->conf;
+
+    return bf_xasprintf(
+        "%s/%s.sock", conf->socket_directory ? conf->socket_directory : conf->work_directory, tag);
+}
+
+static char *scratch_path(const struct bf_libvirt *lv, const struct bf_libvirt_disk *disk,
+                          const char *tag)
+{
+    const char *slash = disk->path ? strrchr(disk->path, '/') : NULL;
+
+    if (lv->conf.scratch_directory)
+        return bf_xasprintf("%s/%s-%s.scratch", lv->conf.scratch_directory, tag, disk->dev);
+    if (slash && bf_streq(disk->type, "file"))
+        return bf_xasprintf("%.*s/%s-%s.scratch", (int)(slash - disk->path), disk->path, tag,
+                            disk->dev);
+    /* A disk that is a device or on the network has no directory beside it. */
+    return bf_xasprintf("/var/lib/libvirt/images/%s-%s.scratch", tag, disk->dev);
+}
+
+void bf_libvirt_job_sweep(const struct bf_libvirt *lv, const struct bf_libvirt_domain *domain,
+                          const char *tag)
+{
+    bf_auto_free char *socket = socket_path(lv, tag);
+    bf_auto_error ignored = BF_ERROR_INIT;
+
+    if (!lv->conf.local)
+        return;
+    (void)bf_file_remove(socket, &ignored);
+    for (size_t i = 0; i < domain->disk_count; i++) {
+        bf_auto_free char *scratch = scratch_path(lv, &domain->disks[i], tag);
+        bf_error_clear(&ignored);
+        (void)bf_file_remove(scratch, &ignored);
     }
 }
 
@@ -175,20 +243,6 @@ static void making_done(struct making *making)
     free(making->note);
 }
 
-static char *scratch_path(const struct bf_libvirt *lv, const struct bf_libvirt_disk *disk,
-                          const char *tag)
-{
-    const char *slash = disk->path ? strrchr(disk->path, '/') : NULL;
-
-    if (lv->conf.scratch_directory)
-        return bf_xasprintf("%s/%s-%s.scratch", lv->conf.scratch_directory, tag, disk->dev);
-    if (slash && bf_streq(disk->type, "file"))
-        return bf_xasprintf("%.*s/%s-%s.scratch", (int)(slash - disk->path), disk->path, tag,
-                            disk->dev);
-    /* A disk that is a device or on the network has no directory beside it. */
-    return bf_xasprintf("/var/lib/libvirt/images/%s-%s.scratch", tag, disk->dev);
-}
-
 static bool asked_for(const struct bf_libvirt_plan *plan, const char *dev, bool *ret_delta)
 {
     for (size_t i = 0; i < plan->disk_count; i++) {
@@ -205,13 +259,12 @@ static void describe_job(struct making *making)
     const struct bf_libvirt_plan *plan = making->plan;
     const struct bf_libvirt_conf *conf = &making->lv->conf;
     const char *tag = plan->request->tag;
-    const char *directory = conf->socket_directory ? conf->socket_directory : conf->work_directory;
 
     bf_libvirt_job_done(&making->job);
     making->job = (struct bf_libvirt_job){
         .incremental =
             bf_libvirt_plan_has_delta(plan) ? bf_xstrdup(plan->baseline.checkpoint) : NULL,
-        .socket = conf->local ? bf_xasprintf("%s/%s.sock", directory, tag) : NULL,
+        .socket = conf->local ? socket_path(making->lv, tag) : NULL,
         .address = conf->local ? NULL : bf_xstrdup(conf->nbd_address),
         .port = conf->nbd_port_first,
         .tls = conf->nbd_tls,
@@ -277,7 +330,8 @@ static int begin(struct making *making, struct bf_error *err)
     struct bf_libvirt *lv = making->lv;
 
     describe_job(making);
-    remove_leftovers(lv, &making->job);
+    bf_libvirt_job_sweep(lv, plan->domain, plan->request->tag);
+    free(bf_steal(making->note)); /* of a first try */
     if (bf_libvirt_freeze(lv, making->vir, plan->domain, plan->request->quiesce, &making->frozen,
                           &making->note, err) < 0)
         return -1;
@@ -404,7 +458,7 @@ int bf_libvirt_snapshot_running(struct bf_libvirt *lv, virDomainPtr vir,
     char tag[BF_TAG_LENGTH + 1];
     bool found = false;
 
-    if (bf_libvirt_job_get(lv, vir, &running, &found, err) < 0)
+    if (bf_libvirt_job_settle(lv, vir, &running, &found, err) < 0)
         return -1;
     if (found) {
         const char *owner = bf_libvirt_job_tag(&running, tag);

@@ -42,9 +42,17 @@ struct bf_snapshot *bf_libvirt_plan_snapshot(const struct bf_libvirt_plan *plan,
 /* The running backup job; *ret_found false: none. */
 int bf_libvirt_job_get(struct bf_libvirt *lv, virDomainPtr vir, struct bf_libvirt_job *ret_job,
                        bool *ret_found, struct bf_error *err);
+/* As above, after a job that is just being made or ended has come so far that it can be told
+ * from none, and be ended. */
+int bf_libvirt_job_settle(struct bf_libvirt *lv, virDomainPtr vir, struct bf_libvirt_job *ret_job,
+                          bool *ret_found, struct bf_error *err);
 /* End the job if it carries the tag, and wait until it is gone. */
 int bf_libvirt_job_end(struct bf_libvirt *lv, virDomainPtr vir, const char *tag,
                        struct bf_error *err);
+/* Remove the files that a job of this tag, which is gone, left when its machine or libvirtd was
+ * killed; no other job has such names. */
+void bf_libvirt_job_sweep(const struct bf_libvirt *lv, const struct bf_libvirt_domain *domain,
+                          const char *tag);
 /* The ref of a running job of ours. */
 void bf_libvirt_job_ref(const struct bf_libvirt_domain *domain, const struct bf_libvirt_job *job,
                         const char *tag, struct bf_libvirt_ref *ret_ref);

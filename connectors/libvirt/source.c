@@ -175,6 +175,7 @@ static int source_release(struct bf_platform *platform, const char *machine_id,
 {
     bf_libvirt_op *lv = bf_libvirt_of(platform);
     bf_auto_libvirt_ref ref = {0};
+    bf_auto_libvirt_domain domain = {0};
     bf_auto_vir(domain) virDomainPtr vir = NULL;
     (void)machine_id;
 
@@ -182,14 +183,16 @@ static int source_release(struct bf_platform *platform, const char *machine_id,
         return -1;
     if (ref.off)
         return 0; /* nothing but the baseline was made */
-    if (bf_libvirt_begin(lv, BF_LIBVIRT_CALL_MS * 2, err) < 0 ||
-        bf_libvirt_lookup_maybe(lv, ref.machine_id, &vir, err) < 0 ||
-        (vir && bf_libvirt_job_end(lv, vir, ref.tag, err) < 0))
+    if (bf_libvirt_begin(lv, SNAPSHOT_MS, err) < 0 ||
+        bf_libvirt_lookup_maybe(lv, ref.machine_id, &vir, err) < 0)
         return -1;
-    /* QEMU that was killed leaves its socket behind. */
-    if (ref.socket && lv->conf.local)
-        return bf_file_remove(ref.socket, err);
-    return 0;
+    if (vir) {
+        if (bf_libvirt_describe(lv, vir, &domain, err) < 0 ||
+            bf_libvirt_job_end(lv, vir, ref.tag, err) < 0)
+            return -1;
+        bf_libvirt_job_sweep(lv, &domain, ref.tag);
+    }
+    return ref.socket && lv->conf.local ? bf_file_remove(ref.socket, err) : 0;
 }
 
 static int source_release_tag(struct bf_platform *platform, const char *machine_id, const char *tag,
@@ -199,7 +202,7 @@ static int source_release_tag(struct bf_platform *platform, const char *machine_
     bf_auto_libvirt_domain domain = {0};
     bf_auto_vir(domain) virDomainPtr vir = NULL;
 
-    if (bf_libvirt_begin(lv, BF_LIBVIRT_CALL_MS * 2, err) < 0 ||
+    if (bf_libvirt_begin(lv, SNAPSHOT_MS, err) < 0 ||
         bf_libvirt_lookup_maybe(lv, machine_id, &vir, err) < 0)
         return -1;
     if (!vir)
@@ -209,6 +212,7 @@ static int source_release_tag(struct bf_platform *platform, const char *machine_
     bf_libvirt_thaw_quietly(vir, &domain);
     if (bf_libvirt_job_end(lv, vir, tag, err) < 0)
         return -1;
+    bf_libvirt_job_sweep(lv, &domain, tag);
     return bf_libvirt_checkpoint_delete(lv, vir, &domain, tag, NULL, err);
 }
 

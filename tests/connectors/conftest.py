@@ -4,6 +4,7 @@
 The environment says where the built programs are: SEAM (the seam program), BLOCKFERRY_COPY.
 One libvirtd serves a whole file of tests; each test has guests and tags of its own.
 """
+import fcntl
 import pathlib
 import shutil
 import subprocess
@@ -24,6 +25,14 @@ def lab():
     lab.stop()
     subprocess.run(["umount", "-q", str(directory / "pool-small")], check=False)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def tcg():
+    """Guests that run take a whole core each: one at a time on a machine."""
+    with open("/tmp/tcg.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

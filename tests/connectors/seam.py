@@ -39,6 +39,10 @@ class Lab:
     def restart(self, *flags):
         run(LAB / "libvirt", "restart", self.dir, *flags, timeout=180)
 
+    def restart_dead(self):
+        """Start a libvirtd that was killed; guests kept running."""
+        self.up()
+
     def pids(self, name):
         lines = run(LAB / "libvirt", "pids", self.dir).splitlines()
         return [int(line.split()[0]) for line in lines if line.split()[1].startswith(name)]

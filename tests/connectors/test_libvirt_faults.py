@@ -416,6 +416,29 @@ def test_stopped_libvirtd_ends_by_cancel(lab, seam, guest):
     finish(lab, seam, replication)
 
 
+def test_stuck_qemu_ends_by_cancel(lab, seam, guest):
+    _, replication = guest
+    pid = lab.pids("qemu-system")[0]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        seam.call("cancel")
+        # libvirtd answers keepalive all the while: only the cut connection ends the call.
+        with pytest.raises(SeamError) as error:
+            replication.snapshot()
+        assert error.value.code == "cancelled"
+        assert time.monotonic() - began < 5
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    # libvirtd may carry out now what nobody waits for any more; the removal finds it.
+    seam.call("release_tag", machine=replication.machine, tag=replication.last_tag)
+    seam.call("uncancel")
+    assert [t for t in seam.tagged() if t["tag"] == replication.last_tag] == []
+    snapshot, _ = replication.round()
+    assert snapshot["disks"]["sda"]["delta"]
+    finish(lab, seam, replication)
+
+
 def test_stopped_libvirtd_ends_by_keepalive(lab, seam):
     pid = lab.pids("libvirtd")[0]
     os.kill(pid, signal.SIGSTOP)

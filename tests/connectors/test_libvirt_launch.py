@@ -1,21 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Launches: clones of points, machines made from them, and what becomes of both."""
-import fcntl
 import time
 
 import pytest
 
 from seam import LAB, Replication, SeamError, new_tag, run
-
-TCG_LOCK = "/tmp/tcg.lock"
-
-
-@pytest.fixture
-def tcg():
-    """Emulated guests take a whole core each: one at a time on a machine."""
-    with open(TCG_LOCK, "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def wait_console(seam, machine_ref, wanted, timeout=120):
