@@ -39,7 +39,8 @@ int bf_appliance_env_init(const struct bf_convert_request *request, const char *
     if (cache)
         add(&env, "LIBGUESTFS_CACHEDIR", cache);
     add(&env, "LIBGUESTFS_TMPDIR", tmp_directory);
-    /* Sockets are made in these, some 35 bytes below, and a killed program leaves them there. */
+    /* Sockets are made in these, some 35 bytes below, and a killed program leaves them there.  (As
+     * root, libguestfs makes its own in /tmp all the same.) */
     if (strlen(tmp_directory) <= SOCKET_DIRECTORY_MAX) {
         add(&env, "TMPDIR", tmp_directory);
         add(&env, "XDG_RUNTIME_DIR", tmp_directory);
