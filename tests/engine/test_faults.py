@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, qemu_img, run_copy, same, start_copy
+from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, qemu_img, run_copy, same, start_copy, wait_done
 from hostile import ForgetfulServer, HostileServer, Proxy
 
 
@@ -357,7 +357,7 @@ def test_cancel(work, number):
     source = make_disk(work / "source", 16 * MIB)
     server = work.nbdkit("file", source)
     process = start_copy("--rate", "2M", "--journal", work / "j", server.uri, work / "t")
-    time.sleep(0.7)
+    wait_done(process, MIB)
     start = time.monotonic()
     process.send_signal(number)
     result = end_copy(process)
@@ -377,9 +377,10 @@ def test_cancel_while_connecting(work):
     listener.bind(work / "s")
     listener.listen()
     process = start_copy(f"nbd+unix:///?socket={work / 's'}", work / "t")
-    time.sleep(0.5)
+    peer, _ = listener.accept()  # it is there, and gets no answer
     process.terminate()
     assert end_copy(process, 3).error["code"] == "cancelled"
+    peer.close()
     listener.close()
 
 
