@@ -13,6 +13,7 @@
 #include "nbd/engine.h"
 
 #define REQUESTS_FIRST 4
+#define WINDOW ((uint64_t)256 << 10)
 #define BAD_LEAVES_NAMED 8
 
 struct copy {
@@ -213,6 +214,8 @@ static uint64_t window_of(const struct copy *copy)
     uint64_t window = copy->options->request_bytes;
     const struct bf_endpoint *ends[] = {copy->source, copy->target};
 
+    for (size_t i = 0; i < bf_array_length(ends) && !copy->options->request_bytes; i++)
+        window = bf_max_u64(window, bf_max_u64(ends[i]->block_best, WINDOW));
     for (size_t i = 0; i < bf_array_length(ends); i++)
         while (ends[i]->block_max && window > ends[i]->block_max && window > BF_LEAF_BYTES)
             window /= 2;

@@ -123,6 +123,7 @@ struct bf_endpoint {
     uint64_t size;
     uint64_t block_min;   /* all offsets and lengths are multiples of this, or the disk's end */
     uint64_t block_max;   /* longest read or write; 0: no limit */
+    uint64_t block_best;  /* requests of this length are carried out best; 0: does not matter */
     bool can_zero;        /* ZERO requests are taken */
     bool volatile_cache;  /* what is not flushed may be lost with a peer that fails alone */
     bool is_new;          /* was made by opening it */

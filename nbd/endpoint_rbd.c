@@ -28,6 +28,8 @@
 #include "nbd/rbd_map.h"
 
 #define CONFIRM_EVERY_MS 5000
+/* The cluster's cost is by request; above this nothing is won and more memory is needed. */
+#define BEST_BYTES ((uint64_t)1 << 20)
 #define LAST_CONFIRM_MS 2000 /* for one that is under way at the end */
 
 /* A request that is with librbd. */
@@ -348,6 +350,7 @@ int bf_endpoint_rbd_open(const struct bf_uri *uri, const struct bf_endpoint_opti
     rbd->patience_ms =
         options->reconnect_ms > options->deadline_ms ? options->reconnect_ms : options->deadline_ms;
     rbd->base.size = link->size;
+    rbd->base.block_best = BEST_BYTES;
     rbd->base.can_zero = true;
     rbd->base.identity = bf_xstrdup(link->identity);
     *ret_endpoint = &rbd->base;

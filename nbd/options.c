@@ -50,7 +50,7 @@ static const struct option_row rows[] = {
     {"rate", 0, BYTES, AT(rate), 0, UINT64_MAX, "BYTES", "read at most so much per second (0: no limit)"},
     {"connections", 0, NUMBER, AT(connections), 1, 16, "N", "NBD connections to each server, if it allows several [2]"},
     {"requests", 0, NUMBER, AT(requests), 1, 64, "N", "requests under way per connection [4, grown while it helps]"},
-    {"request-size", 0, BYTES, AT(request_bytes), 64 * KIB, 4 * MIB, "BYTES", "longest request, a power of two [256K]"},
+    {"request-size", 0, BYTES, AT(request_bytes), 64 * KIB, 4 * MIB, "BYTES", "longest request, a power of two [256K, rbd: 1M]"},
     {"memory", 0, BYTES, AT(memory_bytes), MIB, 4096 * MIB, "BYTES", "most memory for buffers [16M]"},
     {"deadline", 0, NUMBER, AT(deadline_s), 1, 3600, "SECONDS", "how long each request may take [30]"},
     {"reconnect", 0, NUMBER, AT(reconnect_s), 0, 86400, "SECONDS", "how long to try to reach a lost server again [300]"},
@@ -196,7 +196,6 @@ int bf_copy_options_parse(int argc, char *argv[], struct bf_copy_options *ret_op
     struct option longs[bf_array_length(rows) + 1] = {0};
     struct bf_copy_options options = {
         .connections = 2,
-        .request_bytes = 256 * KIB,
         .memory_bytes = 16 * MIB,
         .deadline_s = 30,
         .reconnect_s = 300,
@@ -207,7 +206,7 @@ int bf_copy_options_parse(int argc, char *argv[], struct bf_copy_options *ret_op
         longs[i] = (struct option){.name = rows[i].name,
                                    .has_arg = rows[i].argument ? required_argument : no_argument};
     opterr = 0;
-    optind = 1;
+    optind = 0; /* glibc: forget an earlier parse */
     while ((index = -1, c = getopt_long(argc, argv, ":vhV", longs, &index)) != -1) {
         if (c == ':')
             return bf_fail(err, BF_E_BAD_INPUT, 0, "option \"%s\" needs a value", argv[optind - 1]);
