@@ -34,6 +34,7 @@ static const struct option_row rows[] = {
     {"socket-group", TEXT,   AT(socket_group),    "NAME",  NULL,         0, 0, "group that may connect [nobody but the owner]"},
     {"seal-key",     TEXT,   AT(seal_key_path),   "FILE",  NULL,         0, 0, "key that seals secrets [credential seal-key, else STATE/seal.key]"},
     {"virtio-win",   TEXT,   AT(virtio_win),      "PATH",  NULL,         0, 0, "directory or ISO of Windows drivers"},
+    {"cache",        TEXT,   AT(cache_directory), "DIR",   NULL,         0, 0, "what can be made again, 700 MiB [STATE/cache]"},
     {"max-rounds",   NUMBER, AT(max_rounds),      "N",     "4",          1, 1000, "rounds at the same time"},
     {"max-launches", NUMBER, AT(max_launches),    "N",     "2",          1, 1000, "launches at the same time"},
     {"log-level",    TEXT,   AT(log_level),       "LEVEL", "info",       0, 0, "error, warning, notice, info or debug"},
@@ -81,6 +82,8 @@ static int check(struct bf_config *config, struct bf_error *err)
     if (strlen(config->run_directory) > RUN_DIRECTORY_MAX)
         return bf_fail(err, BF_E_BAD_INPUT, 0, "--run: at most %d bytes, as it holds UNIX sockets",
                        RUN_DIRECTORY_MAX);
+    if (!config->cache_directory)
+        config->cache_directory = bf_xasprintf("%s/cache", config->state_directory);
     if (!config->socket_path)
         config->socket_path = bf_xasprintf("%s/api.sock", config->run_directory);
     return 0;

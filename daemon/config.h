@@ -16,6 +16,7 @@ struct bf_config {
     char *seal_key_path;   /* --seal-key FILE; NULL: $CREDENTIALS_DIRECTORY/seal-key, else
                               STATE/seal.key (made) */
     char *virtio_win;      /* --virtio-win DIR|ISO */
+    char *cache_directory; /* --cache DIR: what can be made again (the conversion's appliance) */
     uint64_t max_rounds;   /* --max-rounds N: rounds at the same time */
     uint64_t max_launches; /* --max-launches N */
     char *log_level;       /* --log-level LEVEL */

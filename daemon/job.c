@@ -2,6 +2,7 @@
 #include "daemon/job.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -380,7 +381,7 @@ static int open_platform(struct bf_job *job, const struct bf_platform_access *ac
     if (!atomic_load(&job->uncancellable) && bf_job_check(job, err) != 0)
         return -1;
     directory = bf_service_work_directory(job->service, job->replication_id,
-                                          job->kind->beside ? (char)(use + 1) : use);
+                                          job->kind->beside ? (char)toupper(use) : use);
     if (bf_platform_access_open(access, directory, &platform, err) != 0)
         return -1;
     pthread_mutex_lock(&job->lock);

@@ -248,18 +248,23 @@ static int run_convert(struct bf_job *job, struct bf_target_volume *const *volum
 {
     const struct bf_inputs *inputs = bf_job_inputs(job);
     bf_auto_free const struct bf_endpoint_spec **specs = bf_xcalloc(count + 1, sizeof(*specs));
+    const struct bf_machine *machine = inputs->machine;
+    bf_auto_free const char **macs = bf_xcalloc(machine->nic_count + 1, sizeof(*macs));
     bf_auto_free char *directory =
-        bf_service_work_directory(job->service, job->replication_id, 'c');
+        bf_service_work_directory(job->service, job->replication_id, job->kind->beside ? 'C' : 'c');
     struct bf_convert_report report = {0};
     struct bf_convert_request request = {
         .mode = convert_mode(job),
         .disks = specs,
         .disk_count = count,
-        .name = inputs->machine->name,
-        .uefi = inputs->machine->firmware != BF_FIRMWARE_BIOS,
+        .name = machine->name,
+        .uefi = machine->firmware != BF_FIRMWARE_BIOS,
+        .macs = macs,
+        .mac_count = machine->nic_count,
         .virtio_win = inputs->policy.virtio_win ? inputs->policy.virtio_win
                                                 : job->service->config->virtio_win,
         .work_directory = directory,
+        .cache_directory = job->service->config->cache_directory,
         .deadline = bf_deadline_in(CONVERT_DEADLINE_MS),
         .cancel_fd = bf_job_cancel_fd(job),
         .progress = show_line,
@@ -268,6 +273,9 @@ static int run_convert(struct bf_job *job, struct bf_target_volume *const *volum
 
     for (size_t i = 0; i < count; i++)
         specs[i] = bf_target_volume_spec(volumes[i]);
+    for (size_t i = 0; i < machine->nic_count; i++)
+        macs[i] = machine->nics[i].mac;
+    bf_convert_sweep(directory); /* mounts of a conversion that was killed */
     if (bf_directory_make(directory, 0700, err) != 0 || bf_convert_run(&request, &report, err) != 0)
         return -1;
     keep_report(job, &report);
