@@ -48,7 +48,9 @@ struct bf_snapshot {
     size_t disk_count;
 };
 
-/* Take it, or find the one of this tag.  A baseline that cannot be used is not an error: the disks
+/* Take it, or find the one of this tag: then the ref is the same text.  A ref that differs from
+ * the one first got is another moment (the first was lost, its machine ran on): what was copied of
+ * that one must not be continued.  A baseline that cannot be used is not an error: the disks
  * then say delta = false and why. */
 int bf_source_snapshot(struct bf_platform *platform, const struct bf_snapshot_request *request,
                        struct bf_snapshot **ret_snapshot, struct bf_error *err);

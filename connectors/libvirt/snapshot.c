@@ -73,8 +73,15 @@ int bf_libvirt_job_settle(struct bf_libvirt *lv, virDomainPtr vir, struct bf_lib
         enum phase phase = job_phase(vir);
         if (phase == (*ret_found ? PHASE_RUNNING : PHASE_NONE) || virDomainIsActive(vir) != 1)
             return bf_libvirt_check(lv, err);
+        /* What stays half made is of a libvirtd that was killed in that moment.  If the new one
+         * knows the job, it can be ended; else nothing but the machine's end frees the slot. */
+        if (bf_deadline_passed(deadline) && *ret_found)
+            return 0;
         if (bf_deadline_passed(deadline))
-            return bf_fail(err, BF_E_BUSY, 0, "machine %s: a backup job neither starts nor ends",
+            return bf_fail(err, BF_E_MACHINE_STATE, 0,
+                           "machine %s: libvirtd died while it made a backup job, and holds the "
+                           "machine's slot for jobs since; shut the machine down and start it "
+                           "again",
                            virDomainGetName(vir));
         if (bf_platform_pause(&lv->base, 50, (struct bf_deadline){0}, err) < 0)
             return -1;
@@ -91,8 +98,12 @@ int bf_libvirt_job_end(struct bf_libvirt *lv, virDomainPtr vir, const char *tag,
         char found_tag[BF_TAG_LENGTH + 1];
         bool found = false;
         /* Also waits for the end of a job that was aborted: the next snapshot needs it gone. */
-        if (bf_libvirt_job_settle(lv, vir, &job, &found, err) < 0)
-            return bf_fail_in(err, "ending backup job %s", tag);
+        if (bf_libvirt_job_settle(lv, vir, &job, &found, err) < 0) {
+            if (err->code != BF_E_MACHINE_STATE)
+                return bf_fail_in(err, "ending backup job %s", tag);
+            bf_error_clear(err); /* there is no job that could be ended */
+            return 0;
+        }
         if (!found || !bf_streq(bf_libvirt_job_tag(&job, found_tag), tag))
             return 0;
         if (bf_deadline_passed(deadline))
