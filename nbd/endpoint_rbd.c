@@ -30,6 +30,8 @@
 #define CONFIRM_EVERY_MS 5000
 /* The cluster's cost is by request; above this nothing is won and more memory is needed. */
 #define BEST_BYTES ((uint64_t)1 << 20)
+/* librados has one to every OSD; so many are a fair guess at those that work for us at a time. */
+#define CONNECTIONS 4
 #define LAST_CONFIRM_MS 2000 /* for one that is under way at the end */
 
 /* A request that is with librbd. */
@@ -351,6 +353,7 @@ int bf_endpoint_rbd_open(const struct bf_uri *uri, const struct bf_endpoint_opti
         options->reconnect_ms > options->deadline_ms ? options->reconnect_ms : options->deadline_ms;
     rbd->base.size = link->size;
     rbd->base.block_best = BEST_BYTES;
+    rbd->base.connections = CONNECTIONS;
     rbd->base.can_zero = true;
     rbd->base.identity = bf_xstrdup(link->identity);
     *ret_endpoint = &rbd->base;
