@@ -29,6 +29,9 @@ enum {
     LINE_MAX_BYTES = 64 * 1024,
 };
 
+/* How long a child tries to reach a lost server again before it gives up. */
+#define RECONNECT_S "20"
+
 /* One child and what we know of it. */
 struct child {
     struct bf_copy_task *task;
@@ -53,6 +56,7 @@ struct copier {
     struct child *children;
     size_t count;
     uint64_t retries;
+    bf_copy_alive_fn *alive;
 };
 
 const char *bf_copy_kind_to_string(enum bf_copy_kind kind)
@@ -256,6 +260,8 @@ static void build_argv(const struct copier *copier, const struct child *child, c
     }
     argv[n++] = "--journal";
     argv[n++] = task->journal;
+    argv[n++] = "--reconnect"; /* we look after a lost server ourselves */
+    argv[n++] = RECONNECT_S;
     argv[n++] = "--source-id"; /* its socket may have another name after a restart */
     argv[n++] = task->source_id;
     if (task->source->tls_directory) {
@@ -303,6 +309,36 @@ static int start_child(struct copier *copier, struct child *child, struct bf_err
     return 0;
 }
 
+/* May the copy be tried again?  -1: it has failed for good. */
+static int decide_retry(struct copier *copier, struct child *child, struct bf_error *why,
+                        struct bf_error *err)
+{
+    bf_auto_error lost = BF_ERROR_INIT;
+
+    child->tries = child->moved > child->moved_at_start ? 1 : child->tries + 1;
+    if (why->code == BF_E_JOURNAL && !child->journal_reset) {
+        bf_auto_error ignored = BF_ERROR_INIT;
+
+        /* Of another copy, or damaged: what it said is worth nothing, all is carried again. */
+        child->journal_reset = true;
+        (void)bf_file_remove(child->task->journal, &ignored);
+        return 0;
+    }
+    if (!bf_error_retry_safe(why->code) || why->code == BF_E_CANCELLED ||
+        child->tries > copier->retries) {
+        bf_error_move(err, why);
+        return -1;
+    }
+    /* An error that may pass (the platform does not answer just now) proves nothing. */
+    if (copier->alive && copier->alive(copier->job, child->task->disk_key, &lost) != 0 &&
+        bf_error_kind(lost.code) != BF_KIND_TRANSIENT) {
+        bf_fail_in(&lost, "%s, and now", why->message);
+        bf_error_move(err, &lost);
+        return -1;
+    }
+    return 0;
+}
+
 /* The child has ended: good, to be tried again, or failed for good (-1). */
 static int end_child(struct copier *copier, struct child *child, struct bf_error *err)
 {
@@ -323,20 +359,8 @@ static int end_child(struct copier *copier, struct child *child, struct bf_error
         bf_error_move(&why, &child->reported);
     }
     bf_fail_in(&why, "disk %s", child->task->disk_key);
-    if (bf_job_check(copier->job, err) != 0)
+    if (bf_job_check(copier->job, err) != 0 || decide_retry(copier, child, &why, err) != 0)
         return -1;
-    child->tries = child->moved > child->moved_at_start ? 1 : child->tries + 1;
-    if (why.code == BF_E_JOURNAL && !child->journal_reset) {
-        bf_auto_error ignored = BF_ERROR_INIT;
-
-        /* Of another copy, or damaged: what it said is worth nothing, all is carried again. */
-        child->journal_reset = true;
-        (void)bf_file_remove(child->task->journal, &ignored);
-    } else if (!bf_error_retry_safe(why.code) || why.code == BF_E_CANCELLED ||
-               child->tries > copier->retries) {
-        bf_error_move(err, &why);
-        return -1;
-    }
     child->start_ms =
         bf_now_ms() +
         (child->tries > 5 ? PAUSE_MAX_MS : (uint64_t)PAUSE_MIN_MS << (child->tries - 1));
@@ -454,9 +478,9 @@ static void end_all(struct copier *copier)
 }
 
 int bf_copier_run(struct bf_job *job, struct bf_copy_task *tasks, size_t count, uint64_t retries,
-                  struct bf_error *err)
+                  bf_copy_alive_fn *alive, struct bf_error *err)
 {
-    struct copier copier = {.job = job, .count = count, .retries = retries};
+    struct copier copier = {.job = job, .count = count, .retries = retries, .alive = alive};
     int r;
 
     if (bf_program_find("blockferry-copy", &copier.program, err) != 0)

@@ -42,9 +42,12 @@ struct bf_copy_task {
     char *verified;    /* NULL: not */
 };
 
+/* Asked before a copy is tried again: is what it reads from still there? */
+typedef int bf_copy_alive_fn(struct bf_job *job, const char *disk_key, struct bf_error *err);
+
 /* Run all; returns when all are done or one has failed for good (the others are ended then). */
 int bf_copier_run(struct bf_job *job, struct bf_copy_task *tasks, size_t count, uint64_t retries,
-                  struct bf_error *err);
+                  bf_copy_alive_fn *alive, struct bf_error *err);
 void bf_copy_task_done(struct bf_copy_task *task); /* frees the outputs */
 
 /* For tests: a line of a child's progress put into a task; -1 if it is an error event. */

@@ -332,6 +332,19 @@ static int open_disk(struct bf_job *job, struct json_object *disk, struct open_d
     return 0;
 }
 
+static int still_there(struct bf_job *job, const char *disk_key, struct bf_error *err)
+{
+    const char *ref = bf_context_text(bf_context_object(bf_round_context(job), "snapshot"), "ref");
+    struct bf_source_disk *disk;
+    struct bf_platform *source;
+
+    if (bf_job_source(job, &source, err) != 0 ||
+        bf_source_open_disk(source, ref, disk_key, &disk, err) != 0)
+        return -1;
+    bf_source_close_disk(disk);
+    return 0;
+}
+
 static int close_disks(struct open_disk *open, size_t count, struct bf_error *err)
 {
     int result = 0;
@@ -380,7 +393,7 @@ int bf_round_copy(struct bf_job *job, struct bf_error *err)
     for (size_t i = 0; i < count && r == 0; i++)
         r = open_disk(job, disk_at(round, i), &open[i], &tasks[i], err);
     if (r == 0)
-        r = bf_copier_run(job, tasks, count, bf_job_inputs(job)->policy.retries, err);
+        r = bf_copier_run(job, tasks, count, bf_job_inputs(job)->policy.retries, still_there, err);
     for (size_t i = 0; i < count; i++)
         keep_result(disk_at(round, i), &tasks[i]);
     if (close_disks(open, count, err) != 0)

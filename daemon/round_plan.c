@@ -201,8 +201,11 @@ static void plan_disk(struct bf_job *job, const struct bf_snapshot_disk *found,
     } else {
         bf_json_add_string(disk, "kind", "full");
     }
-    if (found && !found->delta && found->reason)
-        bf_round_note(disk, "no delta: %s", found->reason);
+    if (forced)
+        bf_round_note(disk, "no delta: %s was asked for", forced);
+    else if (found && !found->delta)
+        bf_round_note(disk, "no delta: %s",
+                      found->reason ? found->reason : "the source keeps no change map of it");
     if (size != last_size)
         bf_round_note(disk, "its size differs from the last point's");
 }
