@@ -42,7 +42,6 @@
     X(rbd_get_features) \
     X(rbd_get_flags) \
     X(rbd_get_id) \
-    X(rbd_get_overlap) \
     X(rbd_lock_acquire) \
     X(rbd_open) \
     X(rbd_open_by_id_read_only) \

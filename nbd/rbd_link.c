@@ -177,7 +177,6 @@ static int learn(struct bf_rbd_link *link, struct bf_error *err)
 {
     char fsid[40] = "";
     rbd_image_info_t info;
-    uint64_t overlap = 0;
     int rc = bf_ceph.rbd_get_id(link->image, link->id, sizeof(link->id));
 
     if (rc >= 0)
@@ -185,14 +184,11 @@ static int learn(struct bf_rbd_link *link, struct bf_error *err)
     if (rc >= 0)
         rc = bf_ceph.rbd_get_features(link->image, &link->features);
     if (rc >= 0)
-        rc = bf_ceph.rbd_get_overlap(link->image, &overlap);
-    if (rc >= 0)
         rc = bf_ceph.rados_cluster_fsid(link->cluster, fsid, sizeof(fsid));
     if (rc < 0)
         return refused(link, rc, "look at the image", err);
     link->size = info.size;
     link->object_size = info.obj_size;
-    link->has_parent = overlap > 0;
     link->identity = bf_xasprintf(
         "rbd:%s/%" PRId64 "/%s/%s@%" PRIu64, fsid, bf_ceph.rados_ioctx_get_id(link->io),
         link->pool_namespace ? link->pool_namespace : "", link->id, link->snapshot_id);

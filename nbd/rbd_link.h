@@ -42,8 +42,7 @@ struct bf_rbd_link {
     uint64_t size;
     uint64_t object_size;
     uint64_t features;
-    bool has_parent; /* a clone */
-    char *identity;  /* cluster, pool, image and snapshot by their ids */
+    char *identity; /* cluster, pool, image and snapshot by their ids */
 };
 
 /* Connect and open.  Wrong key: BF_E_PLATFORM_AUTH; not there: BF_E_ENDPOINT_OPEN.

@@ -153,10 +153,8 @@ static int diff_bytes(struct bf_rbd_link *link, const char *from, uint64_t offse
                       struct bf_extent_list *list, struct bf_error *err)
 {
     struct bf_extent_list runs = {0};
-    /* The object map of a clone knows nothing of its parent's data. */
-    bool by_map = has_fast_diff(link) && (from || !link->has_parent);
-    int rc = by_map ? ask_objects(link, from, offset, length, &runs, err)
-                    : bf_extent_list_add(&runs, offset, length, BF_EXTENT_DATA, err);
+    int rc = has_fast_diff(link) ? ask_objects(link, from, offset, length, &runs, err)
+                                 : bf_extent_list_add(&runs, offset, length, BF_EXTENT_DATA, err);
 
     if (!rc)
         rc = ask_bytes(link, from, &runs, list, err);
@@ -187,9 +185,8 @@ int bf_rbd_map_allocation(struct bf_rbd_link *link, uint64_t offset, uint64_t le
 {
     struct bf_extent_list found = {0};
     /* The bytes within objects are not worth the questions: what is not there reads as zero. */
-    int rc = has_fast_diff(link) && !link->has_parent
-                 ? ask_objects(link, NULL, offset, length, &found, err)
-                 : diff_bytes(link, NULL, offset, length, &found, err);
+    int rc = has_fast_diff(link) ? ask_objects(link, NULL, offset, length, &found, err)
+                                 : diff_bytes(link, NULL, offset, length, &found, err);
 
     if (!rc)
         rc = cover(&found, offset, offset + length, list, err);
