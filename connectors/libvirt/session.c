@@ -343,9 +343,15 @@ int bf_libvirt_begin(struct bf_libvirt *lv, uint64_t ms, struct bf_error *err)
     bf_libvirt_end(lv);
     if (bf_platform_check_cancel(&lv->base, err) < 0)
         return -1;
-    if (lv->conn && (lv->timed_out || virConnectIsAlive(lv->conn) != 1))
+    pthread_mutex_lock(&live_lock);
+    bool timed_out = lv->timed_out;
+    pthread_mutex_unlock(&live_lock);
+    if (lv->conn && (timed_out || virConnectIsAlive(lv->conn) != 1))
         disconnect(lv);
     if (!lv->conn && connect_now(lv, err) < 0)
+        return -1;
+    /* A cancel that came before the new socket was known has shut nothing down. */
+    if (bf_platform_check_cancel(&lv->base, err) < 0)
         return -1;
     virResetLastError();
     pthread_mutex_lock(&live_lock);
