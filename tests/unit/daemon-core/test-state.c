@@ -77,7 +77,8 @@ static void test_rules(void)
         if (bf_state_allows((enum bf_state)i, BF_VERB_PAUSE))
             ok(bf_state_can_become((enum bf_state)i, BF_STATE_PAUSED), "%s can pause as it allows",
                bf_state_to_string((enum bf_state)i));
-        if (bf_state_allows((enum bf_state)i, BF_VERB_CUTOVER))
+        /* While a round runs a cutover may be asked for and waits: it begins from idle. */
+        if (bf_state_allows((enum bf_state)i, BF_VERB_CUTOVER) && i != BF_STATE_SYNCING)
             ok(bf_state_can_become((enum bf_state)i, BF_STATE_CUTOVER),
                "%s can cut over as it allows", bf_state_to_string((enum bf_state)i));
     }
