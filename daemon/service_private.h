@@ -3,6 +3,7 @@
 #pragma once
 
 #include <json-c/json.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
@@ -23,7 +24,7 @@ struct bf_service {
     struct bf_store *store;
     struct bf_seal *seal;
     const struct bf_config *config;
-    bool stopping;
+    atomic_bool stopping; /* the janitor looks at it from its thread */
     int64_t started_us;
 
     struct bf_job *jobs; /* those that run, in a list */
