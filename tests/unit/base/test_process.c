@@ -193,7 +193,11 @@ static void test_isolation(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &set, &old);
-    signals = output_of("grep -E 'Sig(Blk|Ign):' /proc/self/status | tr -d '\\t '", NULL);
+    /* glibc's posix_spawn() leaves its own signals 32 and 33 ignored in what it starts, and
+     * nobody but glibc can change them back: they depend on who runs the tests. */
+    signals = output_of("grep -E 'Sig(Blk|Ign):' /proc/self/status | tr -d '\\t ' |"
+                        " sed -E 's/[18]([0-7]{7})$/0\\1/; s/1([0-9a-f]{8})$/0\\1/'",
+                        NULL);
     is_string(signals, "SigBlk:0000000000000000\nSigIgn:0000000000000000\n",
               "no signal is blocked or ignored in it");
     pthread_sigmask(SIG_SETMASK, &old, NULL);
