@@ -62,6 +62,17 @@ const struct bf_job_kind *bf_job_kind_get(const char *name);
  * job of the replication excludes it. */
 int bf_job_start(struct bf_service *service, const char *kind, const char *replication_id,
                  struct json_object *params, char ret_id[37], struct bf_error *err);
+/* Let a job wait for the one that runs; it starts when that has ended well.  BF_E_BUSY: one waits
+ * already. */
+int bf_job_wait(struct bf_service *service, const char *kind, const char *replication_id,
+                struct json_object *params, char ret_id[37], struct bf_error *err);
+/* Cancel the waiting job, if there is one. */
+int bf_job_wait_cancel(struct bf_service *service, const char *replication_id, char ret_id[37],
+                       bool *ret_found, struct bf_error *err);
+/* No job has the replication any more: the waiting one's turn.  failure: of the one that had, or
+ * NULL. */
+void bf_job_wait_over(struct bf_service *service, const char *replication_id,
+                      const struct bf_error *failure);
 /* Take a job of the store up again. */
 int bf_job_resume(struct bf_service *service, const struct bf_job_row *row, struct bf_error *err);
 /* A running job of the replication: the main one, or the one beside it.  NULL: none. */

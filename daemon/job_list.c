@@ -227,6 +227,26 @@ int bf_job_start(struct bf_service *service, const char *kind_name, const char *
     return 0;
 }
 
+int bf_job_begin_waiting(struct bf_service *service, const struct bf_job_row *row,
+                         struct bf_error *err)
+{
+    const struct bf_job_kind *kind = bf_job_kind_get(row->kind);
+    struct bf_job *job __attribute__((cleanup(job_free_at))) = NULL;
+
+    if (!kind)
+        return bf_fail(err, BF_E_INTERNAL, 0, "no job kind '%s'", row->kind);
+    if (check_busy(service, kind, row->replication_id, err) != 0)
+        return -1;
+    job = job_new(service, kind, row->id, row->replication_id, err);
+    if (!job)
+        return -1;
+    job->context = bf_context_parse(row->context);
+    if (write_begin(job, err) != 0)
+        return -1;
+    launch_thread(bf_steal(job));
+    return 0;
+}
+
 static char *replication_name_of(struct bf_service *service, const char *id)
 {
     struct bf_replication_row row = {0};
@@ -331,6 +351,9 @@ void bf_job_ended(void *user)
         bf_log_field("replication", NULL);
     }
     if (!service->stopping) {
+        if (!job->kind->beside)
+            bf_job_wait_over(service, job->replication_id,
+                             bf_error_is_set(&job->failure) ? &job->failure : NULL);
         bf_scheduler_kick(service);
         if (job->leftover)
             bf_janitor_kick(service, 1000);
@@ -382,7 +405,8 @@ static struct json_object *steps_json(const struct bf_job_kind *kind, const stru
     struct json_object *steps = json_object_new_array();
     bf_auto_json *context = bf_context_parse(row->context);
     struct json_object *times = bf_context_object(context, "ms");
-    bool undone = !bf_streq(row->state, "running") && !bf_streq(row->state, "done");
+    bool waiting = bf_streq(row->state, "waiting");
+    bool undone = !waiting && !bf_streq(row->state, "running") && !bf_streq(row->state, "done");
 
     for (unsigned i = 0; i < kind->step_count; i++) {
         struct json_object *json = json_object_new_object();
@@ -391,7 +415,7 @@ static struct json_object *steps_json(const struct bf_job_kind *kind, const stru
 
         if (i < step || bf_streq(row->state, "done"))
             state = undone && !bf_streq(row->state, "undoing") ? "undone" : "done";
-        else if (i == step && row->ended_us == 0)
+        else if (i == step && row->ended_us == 0 && !waiting)
             state = "running";
         else if (ms > 0 && undone)
             state = "undone";

@@ -45,5 +45,8 @@ struct bf_job {
 
 const char *bf_job_step_name(const struct bf_job *job);
 int bf_job_write_row(struct bf_job *job, int64_t ended_us, struct bf_error *err);
+/* Main thread: the row of a waiting job becomes a job that runs. */
+int bf_job_begin_waiting(struct bf_service *service, const struct bf_job_row *row,
+                         struct bf_error *err);
 int bf_job_thread_start(struct bf_job *job, struct bf_error *err);
 void bf_job_ended(void *job); /* main thread: the thread has posted this as its last act */

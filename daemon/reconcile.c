@@ -45,8 +45,13 @@ static int resume_jobs(struct bf_service *service, struct bf_error *err)
     for (size_t i = 0; i < count; i++) {
         bf_auto_error why = BF_ERROR_INIT;
 
-        if (bf_job_resume(service, &rows[i], &why) != 0)
+        if (!bf_streq(rows[i].state, "waiting") && bf_job_resume(service, &rows[i], &why) != 0)
             bf_log_error(BF_LOG_ERROR, &why, "job %s cannot be taken up", rows[i].id);
+    }
+    /* What waits goes on waiting, unless the one before it ended just before the crash. */
+    for (size_t i = 0; i < count; i++) {
+        if (bf_streq(rows[i].state, "waiting"))
+            bf_job_wait_over(service, rows[i].replication_id, NULL);
     }
     bf_rows_free(rows, count, sizeof(*rows), (bf_row_done_fn *)bf_job_row_done);
     return 0;

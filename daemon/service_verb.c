@@ -35,8 +35,14 @@ static int do_check(struct bf_service *service, struct bf_replication_row *row,
 static int do_sync(struct bf_service *service, struct bf_replication_row *row,
                    struct json_object *body, char ret_job[37], struct bf_error *err)
 {
+    struct bf_job *job = bf_job_find(service, row->id, false);
     bool has;
 
+    /* The round that runs is the one that is wanted, unless its kind was asked for. */
+    if (job && bf_streq(bf_job_kind_of(job)->name, "round") && !bf_context_text(body, "kind")) {
+        snprintf(ret_job, 37, "%s", bf_job_id(job));
+        return 0;
+    }
     if (bf_replication_has_point(service, row->id, &has, err) != 0)
         return -1;
     bf_json_add_string(body, "trigger", has ? "manual" : "seed");
@@ -73,8 +79,14 @@ static int do_cancel(struct bf_service *service, struct bf_replication_row *row,
                      struct json_object *body, char ret_job[37], struct bf_error *err)
 {
     struct bf_job *job = bf_job_find(service, row->id, false);
+    bool waited;
 
     (void)body;
+    /* What waits goes first: the round before it was not what somebody regrets. */
+    if (bf_job_wait_cancel(service, row->id, ret_job, &waited, err) != 0)
+        return -1;
+    if (waited)
+        return 0;
     if (!job)
         job = bf_job_find(service, row->id, true);
     if (!job)
@@ -111,6 +123,8 @@ static int do_cutover(struct bf_service *service, struct bf_replication_row *row
         return bf_fail(err, BF_E_CONFIRM_NEEDED, 0,
                        "a cutover switches machine %s off; \"yes\": true confirms it",
                        row->machine_name);
+    if (bf_state_of(row) == BF_STATE_SYNCING && bf_job_find(service, row->id, false))
+        return bf_job_wait(service, "cutover", row->id, body, ret_job, err);
     return bf_job_start(service, "cutover", row->id, body, ret_job, err);
 }
 

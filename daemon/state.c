@@ -47,15 +47,16 @@ static const unsigned transitions[BF_STATE_MAX] = {
 #define V(id) (1u << BF_VERB_##id)
 #define V_POINTS (V(DRILL) | V(DRILL_END))
 
-/* What an admin may ask for.  "remove" waits for no job: cancel comes first. */
+/* What an admin may ask for.  "remove" waits for no job: cancel comes first.  While a round runs
+ * "sync" means that one, and "cutover" waits for its end. */
 static const unsigned verbs[BF_STATE_MAX] = {
     [BF_STATE_NEW]             = V(CHECK) | V(CANCEL) | V(REMOVE),
     [BF_STATE_CHECKED]         = V(CHECK) | V(SYNC) | V(PAUSE) | V(CANCEL) | V(REMOVE),
     [BF_STATE_BLOCKED]         = V(CHECK) | V(CANCEL) | V(REMOVE),
-    [BF_STATE_SEEDING]         = V(PAUSE) | V(CANCEL),
+    [BF_STATE_SEEDING]         = V(SYNC) | V(PAUSE) | V(CANCEL),
     [BF_STATE_IDLE]            = V(CHECK) | V(SYNC) | V(PAUSE) | V(CANCEL) | V_POINTS |
                                  V(CUTOVER) | V(REMOVE),
-    [BF_STATE_SYNCING]         = V(PAUSE) | V(CANCEL) | V_POINTS,
+    [BF_STATE_SYNCING]         = V(SYNC) | V(PAUSE) | V(CANCEL) | V_POINTS | V(CUTOVER),
     [BF_STATE_PAUSED]          = V(CHECK) | V(RESUME) | V(CANCEL) | V_POINTS | V(CUTOVER) |
                                  V(REMOVE),
     [BF_STATE_CUTOVER]         = V(CANCEL),

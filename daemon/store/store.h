@@ -213,7 +213,7 @@ struct bf_job_row {
     char *replication_id; /* NULL: of the service */
     char *kind;    /* "check", "round", "launch", "discard", "cutover", "confirm", "rollback",
                       "remove", "retention" */
-    char *state;   /* "running", "undoing", "done", "failed", "cancelled" */
+    char *state;   /* "waiting", "running", "undoing", "done", "failed", "cancelled" */
     unsigned step; /* index of the step in progress */
     char *step_name;
     char *context; /* JSON: what the steps have learnt; private to the job kind */
