@@ -171,8 +171,9 @@ static int open_journal(struct copy *copy, struct bf_error *err)
         .source = o->source_id             ? o->source_id
                   : copy->source->identity ? copy->source->identity
                                            : copy->source_uri.text,
-        .target =
-            copy->target && copy->target->identity ? copy->target->identity : copy->target_uri.text,
+        .target = o->target_id                             ? o->target_id
+                  : copy->target && copy->target->identity ? copy->target->identity
+                                                           : copy->target_uri.text,
         .size = copy->size,
         .map = copy->map_id,
         .mode = mode,

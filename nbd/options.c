@@ -43,6 +43,7 @@ static const struct option_row rows[] = {
     {"target-is-zero", 0, FLAG, AT(target_is_zero), 0, 0, NULL, "the whole target reads as zero: do not write zeroes"},
     {"journal", 0, TEXT, AT(journal), 0, 0, "FILE", "remember what is done, and go on there after a crash"},
     {"source-id", 0, TEXT, AT(source_id), 0, 0, "TEXT", "name of the source in the journal, instead of its URI"},
+    {"target-id", 0, TEXT, AT(target_id), 0, 0, "TEXT", "name of the target in the journal, instead of its URI"},
     {"digest", 0, TEXT, AT(digest), 0, 0, "FILE", "write the digest of the disk to this file"},
     {"digest-from", 0, TEXT, AT(digest_from), 0, 0, "FILE", "digest of the target as it is now (for a delta or --compare)"},
     {"verify", 0, PERCENT, AT(verify_percent), 0, 0, "all|none|N%", "read the target back and compare it with the digest"},

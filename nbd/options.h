@@ -20,6 +20,7 @@ struct bf_copy_options {
     bool target_is_zero;
     const char *journal;
     const char *source_id; /* names the source in the journal */
+    const char *target_id; /* the same of the target */
     const char *digest;
     const char *digest_from;
     unsigned verify_percent; /* 0: no verify */

@@ -154,6 +154,21 @@ def test_source_id(work):
     assert done["read"] < run_copy(source, "null:").done["read"]
 
 
+def test_target_id(work):
+    """The target is served on another socket in the second run, and is the same file."""
+    source = make_disk(work / "source", 32 * MIB)
+    with open(work / "t", "wb") as f:
+        f.truncate(32 * MIB)
+    common = ["--journal", work / "j", "--target-id", "layer 7"]
+    process = start_copy("--rate", "8M", *common, source, work.nbdkit("file", work / "t").uri)
+    wait_done(process, 5 * MIB)
+    process.terminate()
+    end_copy(process)
+    done = run_copy(*common, source, work.nbdkit("file", work / "t").uri).done
+    assert same(source, work / "t")
+    assert done["read"] < run_copy(source, "null:").done["read"]
+
+
 def test_journal_without_digest_file_knows_the_root(work):
     source = make_disk(work / "source", 32 * MIB)
     process = start_copy("--rate", "8M", "--journal", work / "j", source, work / "t")
