@@ -262,8 +262,10 @@ static void build_argv(const struct copier *copier, const struct child *child, c
     argv[n++] = task->journal;
     argv[n++] = "--reconnect"; /* we look after a lost server ourselves */
     argv[n++] = RECONNECT_S;
-    argv[n++] = "--source-id"; /* its socket may have another name after a restart */
+    argv[n++] = "--source-id"; /* the sockets may have other names after a restart */
     argv[n++] = task->source_id;
+    argv[n++] = "--target-id";
+    argv[n++] = task->target_id;
     if (task->source->tls_directory) {
         argv[n++] = "--tls-certificates";
         argv[n++] = task->source->tls_directory;

@@ -27,6 +27,7 @@ struct bf_copy_task {
     const struct bf_endpoint_spec *source;
     const struct bf_endpoint_spec *target;
     const char *source_id;   /* what the journal calls the source: this snapshot */
+    const char *target_id;   /* and the target: the layer this round writes */
     const char *digest;      /* file to write; NULL: none can be made */
     const char *digest_from; /* the last point's; NULL: none */
     const char *journal;

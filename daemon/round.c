@@ -312,6 +312,7 @@ static int open_disk(struct bf_job *job, struct json_object *disk, struct open_d
 {
     struct json_object *round = bf_round_context(job);
     const char *key = bf_context_text(disk, "key");
+    bf_auto_free char *layer = bf_xasprintf("layer/%s", key);
     struct bf_platform *source;
     const char *ref;
 
@@ -325,6 +326,7 @@ static int open_disk(struct bf_job *job, struct json_object *disk, struct open_d
     task->source = bf_source_disk_spec(open->source);
     task->target = bf_target_volume_spec(open->volume);
     task->source_id = bf_context_text(round, "id");
+    task->target_id = bf_context_text(round_ledger(job), layer);
     task->digest = bf_context_bool(disk, "no_digest") ? NULL : open->digest;
     task->digest_from = open->digest_from;
     task->journal = open->journal;

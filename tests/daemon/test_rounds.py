@@ -327,11 +327,14 @@ def test_rate_is_changed_live(world, name):
 
 def test_service_stopped_in_mid_round(world, name):
     job = slow_round(world, name)
+    time.sleep(2)
     world.daemon.stop()
     world.daemon.start()
     world.daemon.call("PATCH", f"/replications/{name}", {"policy": {"rate": None}})
     assert world.daemon.wait_job(name, job)["state"] == "done"
     check_bytes(world, name)
+    # It went on where it was: the journal knows the layer behind its new socket.
+    assert last(world, name)["disks"][0]["read_bytes"] < 8 * MIB
 
 
 def test_two_replications_of_one_machine(world, name):
