@@ -40,6 +40,29 @@ static bool source_lost(const struct bf_error *err)
 
 /* --- precheck --- */
 
+/* The name must be free: making the machine would fail, with the source off already. */
+static int check_name_free(struct bf_job *job, struct bf_error *err)
+{
+    const struct bf_inputs *inputs = bf_job_inputs(job);
+    const char *name =
+        inputs->mapping.machine_name ? inputs->mapping.machine_name : inputs->machine->name;
+    bf_auto_machine *taken = NULL;
+    bf_auto_error absent = BF_ERROR_INIT;
+    struct bf_platform *target;
+
+    if (bf_job_target(job, &target, err) != 0)
+        return -1;
+    if (bf_platform_machine(target, name, &taken, &absent) == 0)
+        return bf_fail(err, BF_E_EXISTS, 0,
+                       "the target has a machine \"%s\" already; give another machine_name in the "
+                       "mapping",
+                       name);
+    if (absent.code == BF_E_NO_SUCH_MACHINE)
+        return 0;
+    bf_error_move(err, &absent);
+    return -1;
+}
+
 static int precheck(struct bf_job *job, struct bf_error *err)
 {
     struct json_object *context = bf_job_context(job);
@@ -48,7 +71,8 @@ static int precheck(struct bf_job *job, struct bf_error *err)
     if (!bf_job_inputs(job)->machine)
         return bf_fail(err, BF_E_INTERNAL, 0, "the machine was never described");
     /* What would fail after the shutdown is better found before it. */
-    if (bf_launch_map_networks(job, bf_job_inputs(job)->machine, &nics, err) != 0)
+    if (bf_launch_map_networks(job, bf_job_inputs(job)->machine, &nics, err) != 0 ||
+        check_name_free(job, err) != 0)
         return -1;
     if (from_point(job)) {
         uint64_t number = bf_context_u64(bf_job_params(job), "point");

@@ -54,6 +54,14 @@ def test_a_waiting_cutover_can_be_cancelled(world):
     assert world.source.virsh("domstate", NAME) == "paused"
 
 
+def test_a_taken_name_is_found_before_the_shutdown(world):
+    world.target.machine(NAME, start=False)
+    failed = world.daemon.wait_job(NAME, world.daemon.verb(NAME, "cutover", yes=True)["job"])
+    assert failed["error"]["code"] == "exists"
+    assert world.source.virsh("domstate", NAME) == "paused"
+    world.target.virsh("undefine", NAME)
+
+
 def test_a_waiting_cutover_is_dropped_when_its_round_fails(world):
     running = begin_slow_round(world, 2)
     waiting = world.daemon.verb(NAME, "cutover", yes=True)["job"]
