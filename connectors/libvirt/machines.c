@@ -79,7 +79,8 @@ int bf_libvirt_is_active(struct bf_libvirt *lv, virDomainPtr vir, bool *ret_acti
 
 /* --- description --- */
 
-/* Sizes from the bulk statistics: "block.N.name" and "block.N.capacity". */
+/* Sizes from the bulk statistics: "block.N.name" and "block.N.capacity".  Backing files are
+ * not among them unless asked for (a backingIndex alone says nothing: the top has one too). */
 static void sizes_from_stats(struct bf_libvirt_domain *domain, virDomainStatsRecordPtr record)
 {
     unsigned count = 0;
@@ -87,16 +88,13 @@ static void sizes_from_stats(struct bf_libvirt_domain *domain, virDomainStatsRec
     if (virTypedParamsGetUInt(record->params, record->nparams, "block.count", &count) != 1)
         return;
     for (unsigned i = 0; i < count; i++) {
-        char name_field[64], size_field[64], backing_field[64];
+        char name_field[64], size_field[64];
         const char *name;
         unsigned long long capacity;
-        unsigned backing;
         snprintf(name_field, sizeof(name_field), "block.%u.name", i);
         snprintf(size_field, sizeof(size_field), "block.%u.capacity", i);
-        snprintf(backing_field, sizeof(backing_field), "block.%u.backingIndex", i);
         if (virTypedParamsGetString(record->params, record->nparams, name_field, &name) != 1 ||
-            virTypedParamsGetULLong(record->params, record->nparams, size_field, &capacity) != 1 ||
-            virTypedParamsGetUInt(record->params, record->nparams, backing_field, &backing) == 1)
+            virTypedParamsGetULLong(record->params, record->nparams, size_field, &capacity) != 1)
             continue;
         for (size_t j = 0; j < domain->disk_count; j++) {
             if (bf_streq(domain->disks[j].dev, name))

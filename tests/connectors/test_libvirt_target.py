@@ -317,6 +317,9 @@ def test_lists_and_descriptions(lab, seam):
     disk = one["disks"][0]
     assert disk["size_bytes"] == 40 * MIB and disk["bus"] == "sata" and disk["boot_order"] == 1
     assert one["nics"][0]["network"] == "lab"
+    lab.virsh("start", machine, "--paused")
+    assert [d["size_bytes"] for d in seam.call("machines")["machines"][0]["disks"]] == [40 * MIB]
+    lab.virsh("destroy", machine)
     resources = seam.call("resources")["resources"]
     assert {"name": "isolated", "isolated": True} in resources["networks"]
     assert {s["name"] for s in resources["storages"]} == {"default", "small"}
