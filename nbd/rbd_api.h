@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* librados and librbd, loaded when the first RBD endpoint is opened.
  *
- * Linked in they would cost every copy 17 MiB of memory and 30 ms at its start, and every host the
- * packages; most copies have nothing to do with Ceph.  The types come from Ceph's own headers, so a
- * function that changes is seen by the compiler.
+ * Linked in they would cost every copy 17 MiB of memory and about 20 ms at its start, and every
+ * host the packages; most copies have nothing to do with Ceph.  The types come from Ceph's own
+ * headers, so a function that changes is seen by the compiler.
  *
  * Threads: bf_ceph_load() by the loop's thread only; afterwards bf_ceph is constant.
  */

@@ -42,8 +42,8 @@ static void set_options(rados_t cluster, const char *const (*pairs)[2], size_t c
             bf_log_debug("librados does not know %s", pairs[i][0]);
 }
 
-/* Ceph gathers debug messages for a crash dump, which costs a fifth of the data path's CPU; and
- * its clients print on standard error, which is ours. */
+/* Ceph gathers debug messages for a crash dump, which is work for every request; and its clients
+ * print on standard error, which is ours. */
 static const char *const quiet[][2] = {
     {"debug_ms", "0/0"},        {"debug_rbd", "0/0"},          {"debug_rados", "0/0"},
     {"debug_objecter", "0/0"},  {"debug_objectcacher", "0/0"}, {"debug_monc", "0/0"},
