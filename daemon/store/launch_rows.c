@@ -71,8 +71,8 @@ int bf_store_job_list_open(struct bf_store *store, struct bf_job_row **ret_rows,
 {
     void *rows = NULL;
     if (store_select(store, &jobs_table,
-                     "WHERE state IN ('running', 'undoing', 'waiting') ORDER BY started_us, id", NULL, 0,
-                     &rows, ret_count, err) < 0)
+                     "WHERE state IN ('running', 'undoing', 'waiting') ORDER BY started_us, id",
+                     NULL, 0, &rows, ret_count, err) < 0)
         return -1;
     *ret_rows = rows;
     return 0;
