@@ -265,6 +265,7 @@ void bench_replicate(struct bf_service *service)
     bf_auto_json *platform = json_object_new_object();
     bf_auto_json *body = bf_context_parse(
         "{\"source\":\"p\",\"machine\":\"fake\",\"target\":\"p\","
+        "\"mapping\":{\"machine_name\":\"fake-copy\"},"
         "\"policy\":{\"interval\":null,\"convert\":\"none\",\"keep_points\":2,\"retries\":1}}");
     bf_auto_json *answer = NULL;
     bf_auto_free char *url = path_of("fake");
