@@ -78,9 +78,11 @@ def test_silent_listener(work):
     listener.close()
 
 
+# Rates at which every copy meets some errors, and by which three tries in a row fail in less than one
+# run of a thousand.
 def test_source_errors_that_go_away(work):
     source = make_disk(work / "source", 24 * MIB)
-    server = work.nbdkit("--filter=error", "file", source, "error-pread=EIO", "error-pread-rate=10%")
+    server = work.nbdkit("--filter=error", "file", source, "error-pread=EIO", "error-pread-rate=3%")
     run_copy("--request-size", "64K", server.uri, work / "t").done
     assert same(source, work / "t")
 
@@ -88,8 +90,8 @@ def test_source_errors_that_go_away(work):
 def test_target_errors_that_go_away(work):
     source = make_disk(work / "source", 16 * MIB)
     target = make_dirty(work / "target", 16 * MIB)
-    into = work.nbdkit("--filter=error", "file", target, "error-pwrite=EIO", "error-pwrite-rate=10%", "error-zero=EIO",
-                       "error-zero-rate=10%")
+    into = work.nbdkit("--filter=error", "file", target, "error-pwrite=EIO", "error-pwrite-rate=1%", "error-zero=EIO",
+                       "error-zero-rate=1%")
     run_copy("--request-size", "64K", source, into.uri).done
     assert same(source, target)
 
