@@ -377,8 +377,14 @@ int bf_libvirt_power_on(struct bf_platform *platform, const char *machine_id, st
     if (power == BF_POWER_ON)
         return 0;
     int rc = power == BF_POWER_PAUSED ? virDomainResume(vir) : virDomainCreate(vir);
-    if (rc < 0)
-        return bf_libvirt_fail(lv, err, BF_E_PLATFORM_ERROR, "starting machine %s",
-                               virDomainGetName(vir));
-    return 0;
+    if (rc == 0)
+        return 0;
+    bf_libvirt_keep_reason(lv);
+    /* Somebody else may have been quicker. */
+    if (get_power(lv, vir, &power, err) < 0)
+        return -1;
+    if (power == BF_POWER_ON)
+        return 0;
+    return bf_libvirt_fail_for_reason(lv, err, BF_E_PLATFORM_ERROR, "starting machine %s",
+                                      virDomainGetName(vir));
 }

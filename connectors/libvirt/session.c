@@ -93,9 +93,17 @@ static void set_error(struct bf_error *err, const virError *error, enum bf_error
     }
 }
 
-int bf_libvirt_fail(struct bf_libvirt *lv, struct bf_error *err, enum bf_error_code otherwise,
-                    const char *format, ...)
+void bf_libvirt_keep_reason(struct bf_libvirt *lv)
 {
+    if (lv->reason)
+        virFreeError(lv->reason);
+    lv->reason = virSaveLastError();
+}
+
+int bf_libvirt_fail_for_reason(struct bf_libvirt *lv, struct bf_error *err,
+                               enum bf_error_code otherwise, const char *format, ...)
+{
+    const virError *reason = lv->reason;
     bf_auto_free char *what = NULL;
     va_list args;
 
@@ -110,15 +118,11 @@ int bf_libvirt_fail(struct bf_libvirt *lv, struct bf_error *err, enum bf_error_c
     if (timed_out)
         return bf_fail(err, BF_E_DEADLINE, 0, "%s: libvirt at %s did not answer in time", what,
                        lv->conf.url);
-    /* Whether the connection is alive can only be asked by a call that resets the error. */
-    virErrorPtr error = virSaveLastError();
     if (lv->conn && virConnectIsAlive(lv->conn) != 1)
         bf_fail(err, BF_E_PLATFORM_UNREACHABLE, 0, "%s: the connection to libvirt broke: %s", what,
-                error && error->message ? error->message : "no reason given");
+                reason && reason->message ? reason->message : "no reason given");
     else
-        set_error(err, error, otherwise, what);
-    if (error)
-        virFreeError(error);
+        set_error(err, reason, otherwise, what);
     return -1;
 }
 
@@ -412,5 +416,7 @@ void bf_libvirt_close(struct bf_platform *platform)
     pthread_mutex_unlock(&live_lock);
     bf_libvirt_conf_done(&lv->conf);
     free(lv->domcaps);
+    if (lv->reason)
+        virFreeError(lv->reason);
     free(lv);
 }

@@ -47,6 +47,7 @@ struct bf_libvirt {
     virConnectPtr conn; /* NULL: not connected */
     char *domcaps;      /* domain capabilities, asked once; NULL: not yet */
     unsigned serial;    /* makes names of sockets unique within this handle */
+    virErrorPtr reason; /* see bf_libvirt_fail() */
     /* Under a lock of session.c's, as an alarm and cancel touch them: */
     struct bf_libvirt *next_live;
     int socket_fd; /* a dup of the connection's; -1: unknown */
@@ -80,8 +81,14 @@ static inline void bf_libvirt_end_at(struct bf_libvirt **at)
 
 /* Set err from libvirt's error of this thread, and return -1.  Its code is translated; what has no
  * translation becomes `otherwise`. */
-int bf_libvirt_fail(struct bf_libvirt *lv, struct bf_error *err, enum bf_error_code otherwise,
-                    const char *format, ...) __attribute__((format(printf, 4, 5)));
+#define bf_libvirt_fail(lv, ...)                                                                   \
+    (bf_libvirt_keep_reason(lv), bf_libvirt_fail_for_reason((lv), __VA_ARGS__))
+/* The reason is kept first: the arguments often call libvirt, and even virDomainGetName()
+ * makes it forget its last error. */
+void bf_libvirt_keep_reason(struct bf_libvirt *lv);
+int bf_libvirt_fail_for_reason(struct bf_libvirt *lv, struct bf_error *err,
+                               enum bf_error_code otherwise, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* Fails if the operation was cancelled, timed out, or lost its connection: for calls whose own
  * failure is no trouble otherwise. */
 int bf_libvirt_check(struct bf_libvirt *lv, struct bf_error *err);
