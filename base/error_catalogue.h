@@ -61,6 +61,7 @@
     X(DISK_CHANGED, DATA, true, "a disk of the machine was changed, added or removed", "see blockferry check NAME; the next round copies what is needed") \
     X(DISK_UNSUPPORTED, UNSUPPORTED, false, "a disk of the machine cannot be replicated", "see blockferry check NAME") \
     X(SHUTDOWN_REFUSED, TRANSIENT, true, "the guest did not shut down in time", "shut it down inside, or set the policy to power off") \
+    X(SOURCE_RUNNING, CONFLICT, true, "the source machine was started during its cutover", "find out who starts it (an admin, autostart, high availability), then cut over again") \
     X(TARGET_FULL, CAPACITY, true, "the target has no space left", "free space or grow the pool; the round continues by retry") \
     X(QUOTA, CAPACITY, true, "a quota of the target is used up", "raise the quota that the message names") \
     X(VOLUME_GONE, NOT_FOUND, false, "a volume of the replication is missing on the target", "restore it, or remove the replication and seed again") \

@@ -4,6 +4,8 @@
  * Invariant 4: the source is powered off only in state cutover and after a fresh precheck;
  * if the last round or the launch fails, the undo of step "shut-down" powers it on again unless
  * the policy says otherwise.  What was known of the source's power is stored before it is touched.
+ * Never two running machines: somebody else (an admin, autostart, high availability) may have
+ * started the source meanwhile, so its power is asked once more right before the launch is started.
  *
  * With a point given there are no rounds: the launch is made from that point, and a source that
  * cannot be reached or is gone does not stop it (that is what the point is for).
@@ -214,6 +216,34 @@ static int note_round_time(struct bf_job *job, struct bf_error *err)
     return 0;
 }
 
+/* --- start --- */
+
+static int source_still_off(struct bf_job *job, struct bf_error *err)
+{
+    struct bf_platform *source;
+    enum bf_power power;
+
+    if (bf_job_source(job, &source, err) != 0 ||
+        bf_platform_power(source, bf_job_inputs(job)->replication.machine_id, &power, err) != 0)
+        return -1;
+    if (power == BF_POWER_OFF)
+        return 0;
+    return bf_fail(err, BF_E_SOURCE_RUNNING, 0,
+                   "the source runs again since its shutdown; the launch is not started");
+}
+
+/* Runs again after a crash of the service, however long that was ago. */
+static int start_when_source_off(struct bf_job *job, struct bf_error *err)
+{
+    if (source_still_off(job, err) != 0) {
+        if (!from_point(job) || !source_lost(err) || bf_job_stopping(job))
+            return -1;
+        bf_job_warn(job, err, "whether the source is off cannot be asked");
+        bf_error_clear(err);
+    }
+    return bf_launch_start(job, err);
+}
+
 /* --- begin, end --- */
 
 static int cutover_begins(struct bf_service *service, struct bf_job *job,
@@ -261,7 +291,7 @@ static const struct bf_step cutover_steps[] = {
     {"shut-down", shut_down, power_on_again, false},
     BF_ROUND_STEPS("last "),
     {"round-time", note_round_time, NULL, false},
-    BF_LAUNCH_STEPS,
+    BF_LAUNCH_STEPS(start_when_source_off),
 };
 
 const struct bf_job_kind bf_job_kind_cutover = {

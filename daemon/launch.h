@@ -31,12 +31,13 @@ int bf_launch_undo_clone(struct bf_job *job, struct bf_error *err);
 int bf_launch_undo_create(struct bf_job *job, struct bf_error *err);
 
 /* clang-format off */
-#define BF_LAUNCH_STEPS \
+/* start_step: bf_launch_start or what calls it. */
+#define BF_LAUNCH_STEPS(start_step) \
     {"plan",    bf_launch_plan,    bf_launch_undo_plan,   false}, \
     {"clone",   bf_launch_clone,   bf_launch_undo_clone,  false}, \
     {"convert", bf_launch_convert, NULL,                  false}, \
     {"create",  bf_launch_create,  bf_launch_undo_create, false}, \
-    {"start",   bf_launch_start,   NULL,                  false}, \
+    {"start",   start_step,        NULL,                  false}, \
     {"boot",    bf_launch_boot,    NULL,                  false}
 /* clang-format on */
 

@@ -217,7 +217,7 @@ static int drill_ended(struct bf_service *service, struct bf_job *job,
     return 0;
 }
 
-static const struct bf_step launch_steps[] = {BF_LAUNCH_STEPS};
+static const struct bf_step launch_steps[] = {BF_LAUNCH_STEPS(bf_launch_start)};
 
 const struct bf_job_kind bf_job_kind_launch = {
     .name = "launch",

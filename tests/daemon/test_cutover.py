@@ -2,6 +2,7 @@
 """Drill, cutover, rollback and confirm with a real guest on two real libvirts."""
 import os
 import re
+import time
 
 import pytest
 
@@ -126,6 +127,26 @@ def test_cutover_and_rollback(world, guest):
     world.source.domain("wait", NAME, "RECORD last=", timeout=200)
     world.daemon.do(guest, "sync")
     assert world.daemon.show(guest)["last_round"]["kind"] == "delta"
+
+
+def test_source_started_by_somebody_else(world, guest):
+    """While the cutover is under way: there must never be two.  From a point, as the last
+    round's reading keeps the source from starting at all."""
+    number = world.daemon.list(guest, "points")[0]["number"]
+    job = world.daemon.verb(guest, "cutover", yes=True, point=number)["job"]
+    deadline = time.monotonic() + 120
+    while state(world.source, NAME) != "shut off" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    while state(world.source, NAME) != "running" and time.monotonic() < deadline:
+        world.source.virsh("start", NAME, check=False)
+    done = world.daemon.wait_job(guest, job)
+    assert done["error"]["code"] == "source-running", done["error"]
+    assert state(world.source, NAME) == "running"
+    assert world.target.virsh("list", "--all", "--name").split() == []
+    one = world.daemon.show(guest)
+    assert one["state"] == "rolled-back", (one, world.daemon.tail())
+    world.source.domain("wait", NAME, "RECORD last=", timeout=200)
+    world.daemon.do(guest, "sync")
 
 
 def test_cutover_without_a_source(world, guest):
