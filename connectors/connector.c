@@ -400,6 +400,29 @@ int bf_source_drop_baseline(struct bf_platform *platform, const char *machine_id
     return leave(platform, rc, err);
 }
 
+int bf_source_firmware_vars(struct bf_platform *platform, const struct bf_machine *machine,
+                            char **ret_data, size_t *ret_size, char **ret_note,
+                            struct bf_error *err)
+{
+    int rc;
+
+    assert(machine && ret_data && ret_size && ret_note);
+    *ret_data = *ret_note = NULL;
+    if (machine->firmware == BF_FIRMWARE_BIOS)
+        return 0;
+    if (enter(platform, err) < 0)
+        return -1;
+    if (!platform->ops->source)
+        return no_source(platform, err);
+    if (!platform->ops->source->firmware_vars) {
+        *ret_note = bf_xasprintf("platforms of type %s do not give them", platform->ops->type);
+        return 0;
+    }
+    rc = platform->ops->source->firmware_vars(platform, machine, ret_data, ret_size, ret_note, err);
+    assert(rc != 0 || !*ret_data != !*ret_note);
+    return leave(platform, rc, err);
+}
+
 /* --- target --- */
 
 static int enter_target(struct bf_platform *platform, bool removal, struct bf_error *err)
@@ -622,6 +645,23 @@ int bf_target_console(struct bf_platform *platform, const char *machine_ref, siz
         return 0;
     }
     int rc = platform->ops->target->console(platform, machine_ref, max, ret_text, err);
+    return leave(platform, rc, err);
+}
+
+int bf_target_takes_firmware_vars(struct bf_platform *platform, const struct bf_machine *machine,
+                                  size_t size, char **ret_why, struct bf_error *err)
+{
+    int rc;
+
+    assert(machine && size > 0 && ret_why);
+    *ret_why = NULL;
+    if (enter_target(platform, false, err) < 0)
+        return -1;
+    if (!platform->ops->target->takes_firmware_vars) {
+        *ret_why = bf_xasprintf("platforms of type %s do not take them", platform->ops->type);
+        return 0;
+    }
+    rc = platform->ops->target->takes_firmware_vars(platform, machine, size, ret_why, err);
     return leave(platform, rc, err);
 }
 

@@ -33,6 +33,9 @@ struct bf_source_ops {
     int (*prepare)(struct bf_platform *platform, const char *machine_id, struct bf_error *err);
     int (*drop_baseline)(struct bf_platform *platform, const char *machine_id, const char *baseline,
                          struct bf_error *err);
+    /* Optional: the variables cannot be had.  Not called for machines with a BIOS. */
+    int (*firmware_vars)(struct bf_platform *platform, const struct bf_machine *machine,
+                         char **ret_data, size_t *ret_size, char **ret_note, struct bf_error *err);
 };
 
 struct bf_target_ops {
@@ -76,6 +79,9 @@ struct bf_target_ops {
     /* Optional: there is no text console, the text is NULL. */
     int (*console)(struct bf_platform *platform, const char *machine_ref, size_t max,
                    char **ret_text, struct bf_error *err);
+    /* Optional: machines start with the firmware's own variables. */
+    int (*takes_firmware_vars)(struct bf_platform *platform, const struct bf_machine *machine,
+                               size_t size, char **ret_why, struct bf_error *err);
     /* Optional: nothing to clean. */
     int (*hand_over_machine)(struct bf_platform *platform, const char *machine_ref,
                              struct bf_error *err);

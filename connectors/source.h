@@ -56,6 +56,15 @@ int bf_source_snapshot(struct bf_platform *platform, const struct bf_snapshot_re
                        struct bf_snapshot **ret_snapshot, struct bf_error *err);
 void bf_snapshot_free(struct bf_snapshot *snapshot); /* forgets it; the platform keeps it */
 
+/* The UEFI variables of a machine: the bytes of its NVRAM as the platform keeps them.  A running
+ * machine may be writing them; its firmware keeps them so that a write cut short is undone.  That
+ * they cannot be had is no error: *ret_data stays NULL and *ret_note says why (BIOS: both stay
+ * NULL). Caller frees both.  Fallback: none can be had. */
+#define BF_FIRMWARE_VARS_MAX ((size_t)16 << 20)
+int bf_source_firmware_vars(struct bf_platform *platform, const struct bf_machine *machine,
+                            char **ret_data, size_t *ret_size, char **ret_note,
+                            struct bf_error *err);
+
 /* Open one disk of a snapshot for reading.  What serves it lives until the handle is closed. */
 struct bf_source_disk;
 int bf_source_open_disk(struct bf_platform *platform, const char *snapshot_ref, const char *key,

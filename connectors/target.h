@@ -93,7 +93,15 @@ struct bf_launch_request {
     unsigned cpus;         /* 0: as the source */
     uint64_t memory_bytes; /* 0: as the source */
     const char *disk_bus;  /* NULL: "virtio" */
+    /* UEFI variables of the source (bf_source_firmware_vars()), which the target said it
+     * takes; NULL: the firmware starts with its own. */
+    const char *firmware_vars;
+    size_t firmware_vars_size;
 };
+/* Can a machine be created with UEFI variables of this size?  *ret_why stays NULL if so; else it
+ * says why not.  Caller frees.  Fallback: it cannot. */
+int bf_target_takes_firmware_vars(struct bf_platform *platform, const struct bf_machine *machine,
+                                  size_t size, char **ret_why, struct bf_error *err);
 /* Create the machine, switched off. */
 int bf_target_create_machine(struct bf_platform *platform, const struct bf_launch_request *request,
                              char **ret_machine_ref, struct bf_error *err);

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "connectors/target.h"
 #include "daemon/context.h"
+#include "daemon/firmware_vars.h"
 #include "daemon/job_private.h"
 #include "daemon/launch_boot.h"
 #include "daemon/ledger.h"
@@ -354,6 +355,7 @@ int bf_launch_create(struct bf_job *job, struct bf_error *err)
     bf_auto_free struct bf_launch_disk *disks = NULL;
     bf_auto_free char *tag = NULL;
     bf_auto_free char *ref = NULL;
+    bf_auto_free char *vars = NULL;
     struct bf_launch_request request = {.name = name,
                                         .machine = inputs->machine,
                                         .drill = bf_launch_is_drill(job),
@@ -373,7 +375,8 @@ int bf_launch_create(struct bf_job *job, struct bf_error *err)
     request.disks = disks;
     request.nics = nics;
     request.nic_count = inputs->machine->nic_count;
-    if (bf_target_create_machine(target, &request, &ref, err) != 0)
+    if (bf_firmware_vars_give(job, bf_context_u64(launch, "point"), &request, &vars, err) != 0 ||
+        bf_target_create_machine(target, &request, &ref, err) != 0)
         return -1;
     bf_json_add_string(launch, "machine_ref", ref);
     bf_launch_time(job, "create", bf_now_ms() - since_ms);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/context.h"
+#include "daemon/firmware_vars.h"
 #include "daemon/ledger.h"
 #include "daemon/round.h"
 #include "daemon/service_private.h"
@@ -107,6 +108,7 @@ static int remove_point(struct bf_job *job, struct bf_point_row *point, struct b
         return 1;
     }
     remove_digests(job, volumes, point->number);
+    bf_firmware_vars_remove(job, point->number);
     return bf_job_transaction(job, store_gone, point, err);
 }
 
@@ -241,6 +243,7 @@ int bf_points_remove_all(struct bf_job *job, bool hand_over, struct bf_error *er
         return -1;
     if (bf_job_transaction(job, forget_rows, &forget, err) != 0)
         return -1;
+    bf_firmware_vars_remove(job, 0);
     if (bf_directory_remove(digests, err) != 0)
         return -1;
     if (hand_over)

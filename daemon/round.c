@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "connectors/target.h"
 #include "daemon/context.h"
+#include "daemon/firmware_vars.h"
 #include "daemon/ledger.h"
 #include "daemon/points.h"
 #include "daemon/replication.h"
@@ -234,6 +235,8 @@ int bf_round_snapshot(struct bf_job *job, struct bf_error *err)
     keep_snapshot(round, snapshot);
     bf_round_plan(job, snapshot, round);
     bf_snapshot_free(snapshot);
+    if (bf_firmware_vars_keep(job, round, err) != 0)
+        return -1;
     /* Invariant 1: the new baseline is durable before the first byte is written. */
     return bf_round_put_running(job, round, err);
 }
@@ -413,6 +416,8 @@ static void remove_files(struct bf_job *job, struct json_object *round)
     const struct bf_inputs *inputs = bf_job_inputs(job);
     uint64_t number = bf_context_u64(round, "number");
 
+    if (number)
+        bf_firmware_vars_remove(job, number);
     for (size_t i = 0; i < disk_count(round); i++) {
         const char *key = bf_context_text(disk_at(round, i), "key");
         bf_auto_free char *digest =

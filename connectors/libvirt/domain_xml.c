@@ -66,6 +66,16 @@ static enum bf_firmware read_firmware(xmlDocPtr doc)
     return BF_FIRMWARE_UEFI;
 }
 
+/* As libvirt writes it since 8.5 where it is no plain file, and as it always did. */
+static char *read_nvram(xmlDocPtr doc)
+{
+    bf_auto_free char *path = bf_xml_has(doc, NULL, "/domain/os/nvram/source")
+                                  ? bf_xml_text(doc, NULL, "/domain/os/nvram/source/@file")
+                                  : bf_xml_text(doc, NULL, "/domain/os/nvram");
+
+    return path && *path ? bf_steal(path) : NULL;
+}
+
 /* "pc-q35-7.2" -> "q35", "pc-i440fx-7.2" -> "pc" */
 static char *read_chipset(xmlDocPtr doc)
 {
@@ -226,6 +236,8 @@ static int read_domain(xmlDocPtr doc, struct bf_libvirt_domain *domain, struct b
     domain->host_devices = bf_xml_has(doc, NULL, "/domain/devices/hostdev");
     domain->tpm = bf_xml_has(doc, NULL, "/domain/devices/tpm");
     domain->cpu_mode = bf_xml_text(doc, NULL, "/domain/cpu/@mode");
+    domain->console = bf_xml_text(doc, NULL, "/domain/devices/serial[@type='file']/source/@path");
+    domain->nvram = read_nvram(doc);
     domain->tag = bf_xml_text(
         doc, NULL,
         "/domain/metadata/*[local-name()='launch' and namespace-uri()='" BF_LIBVIRT_METADATA_URI
@@ -265,6 +277,8 @@ void bf_libvirt_domain_done(struct bf_libvirt_domain *domain)
     free(domain->disks);
     free(domain->cpu_mode);
     free(domain->tag);
+    free(domain->nvram);
+    free(domain->console);
     bf_machine_free(domain->machine);
     *domain = (struct bf_libvirt_domain){0};
 }
@@ -277,17 +291,4 @@ const struct bf_libvirt_disk *bf_libvirt_domain_disk(const struct bf_libvirt_dom
             return &domain->disks[i];
     }
     return NULL;
-}
-
-char *bf_libvirt_console_of(const char *xml, const char *tag)
-{
-    bf_auto_xmldoc doc = NULL;
-    bf_auto_error ignored = BF_ERROR_INIT;
-
-    if (bf_xml_parse(xml, strlen(xml), "domain XML", &doc, &ignored) < 0)
-        return NULL;
-    bf_auto_free char *path =
-        bf_xml_text(doc, NULL, "/domain/devices/serial[@type='file']/source/@path");
-    bf_auto_free char *ending = bf_xasprintf("/%s-console.log", tag);
-    return path && bf_ends_with(path, ending) ? bf_steal(path) : NULL;
 }

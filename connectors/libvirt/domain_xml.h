@@ -26,6 +26,8 @@ struct bf_libvirt_domain {
     bool tpm;
     char *cpu_mode; /* "host-passthrough", ...; NULL: default */
     char *tag;      /* of our launch; NULL: the domain is not ours */
+    char *nvram;    /* file of the UEFI variables; NULL: none, or not a file */
+    char *console;  /* file the serial console is written to; NULL: none */
 };
 
 int bf_libvirt_domain_parse(const char *xml, struct bf_libvirt_domain *ret_domain,
@@ -36,9 +38,6 @@ const struct bf_libvirt_disk *bf_libvirt_domain_disk(const struct bf_libvirt_dom
                                                      const char *dev);
 #define bf_auto_libvirt_domain                                                                     \
     __attribute__((cleanup(bf_libvirt_domain_done))) struct bf_libvirt_domain
-
-/* Path of the serial console's file if it is one that we made for this tag; NULL otherwise. */
-char *bf_libvirt_console_of(const char *xml, const char *tag);
 
 /* Our mark in <metadata>. */
 #define BF_LIBVIRT_METADATA_URI "https://blockferry.org/xmlns/libvirt/launch/1"

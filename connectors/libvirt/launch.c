@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "base/xml.h"
+#include "connectors/libvirt/firmware.h"
 #include "connectors/libvirt/launch_xml.h"
 #include "connectors/libvirt/layers.h"
 
@@ -85,6 +86,7 @@ struct machine_ref {
     char *uuid;
     char *tag;
     char *console; /* NULL: none */
+    char *nvram;   /* NULL: none that we made */
 };
 
 static void machine_ref_done(struct machine_ref *ref)
@@ -92,10 +94,11 @@ static void machine_ref_done(struct machine_ref *ref)
     free(ref->uuid);
     free(ref->tag);
     free(ref->console);
+    free(ref->nvram);
 }
 #define auto_machine_ref __attribute__((cleanup(machine_ref_done))) struct machine_ref
 
-static char *write_ref(const char *uuid, const char *tag, const char *console)
+static char *write_ref(const char *uuid, const char *tag, const char *console, const char *nvram)
 {
     bf_auto_json *json = json_object_new_object();
 
@@ -103,33 +106,51 @@ static char *write_ref(const char *uuid, const char *tag, const char *console)
     bf_json_add_string(json, "machine", uuid);
     bf_json_add_string(json, "tag", tag);
     bf_json_add_string(json, "console", console);
+    if (nvram)
+        bf_json_add_string(json, "nvram", nvram);
     return bf_xstrdup(bf_json_text(json));
 }
 
-char *bf_libvirt_machine_ref(const struct bf_libvirt_domain *domain, const char *console)
+/* The path if its name says that we made it for this machine; NULL otherwise. */
+static const char *ours(const char *path, enum bf_libvirt_file_kind kind, const char *tag)
 {
-    return write_ref(domain->machine->id, domain->tag, console);
+    struct bf_libvirt_file file = {0};
+    const char *slash = path ? strrchr(path, '/') : NULL;
+
+    if (slash)
+        bf_libvirt_file_parse(slash + 1, &file);
+    return slash && file.kind == kind && bf_streq(file.tag, tag) ? path : NULL;
+}
+
+char *bf_libvirt_machine_ref(const struct bf_libvirt_domain *domain)
+{
+    return write_ref(domain->machine->id, domain->tag,
+                     ours(domain->console, BF_LIBVIRT_FILE_CONSOLE, domain->tag),
+                     ours(domain->nvram, BF_LIBVIRT_FILE_NVRAM, domain->tag));
+}
+
+char *bf_libvirt_machine_file_ref(const char *tag, const char *console, const char *nvram)
+{
+    return write_ref("00000000-0000-0000-0000-000000000000", tag, console, nvram);
 }
 
 static int read_ref(const char *text, struct machine_ref *ret, struct bf_error *err)
 {
     bf_auto_json *json = NULL;
-    const char *uuid, *tag, *console = NULL;
-    struct bf_libvirt_file file = {0};
+    const char *uuid, *tag, *console = NULL, *nvram = NULL;
 
     if (bf_json_parse(text, strlen(text), &json, err) < 0 ||
         bf_json_get_string(json, "", "machine", &uuid, err) < 0 ||
         bf_json_get_string(json, "", "tag", &tag, err) < 0 ||
-        bf_json_opt_string(json, "", "console", &console, err) < 0)
+        bf_json_opt_string(json, "", "console", &console, err) < 0 ||
+        bf_json_opt_string(json, "", "nvram", &nvram, err) < 0)
         return bf_fail_in(err, "machine ref");
-    if (console) {
-        const char *slash = strrchr(console, '/');
-        bf_libvirt_file_parse(slash ? slash + 1 : console, &file);
-        if (file.kind != BF_LIBVIRT_FILE_CONSOLE || !bf_streq(file.tag, tag))
-            return bf_fail(err, BF_E_BAD_INPUT, 0, "machine ref: %s is no console of %s", console,
-                           tag);
-    }
-    *ret = (struct machine_ref){bf_xstrdup(uuid), bf_xstrdup(tag), bf_xstrdup(console)};
+    /* What a ref names is removed. */
+    if ((console && !ours(console, BF_LIBVIRT_FILE_CONSOLE, tag)) ||
+        (nvram && !ours(nvram, BF_LIBVIRT_FILE_NVRAM, tag)))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "machine ref: a file is not of %s", tag);
+    *ret = (struct machine_ref){bf_xstrdup(uuid), bf_xstrdup(tag), bf_xstrdup(console),
+                                bf_xstrdup(nvram)};
     return 0;
 }
 
@@ -154,8 +175,8 @@ static bool takes_direct(const char *path)
 }
 
 /* 1: ours of this tag (its ref is returned), 0: there is none of this name, -1 error */
-static int find_existing(struct bf_libvirt *lv, const char *name, const char *tag,
-                         const char *console, char **ret_ref, struct bf_error *err)
+static int find_existing(struct bf_libvirt *lv, const char *name, const char *tag, char **ret_ref,
+                         struct bf_error *err)
 {
     bf_auto_vir(domain) virDomainPtr vir = virDomainLookupByName(lv->conn, name);
     bf_auto_libvirt_domain domain = {0};
@@ -172,14 +193,41 @@ static int find_existing(struct bf_libvirt *lv, const char *name, const char *ta
                        "a machine named \"%s\" exists on the target already; give another name in "
                        "the mapping",
                        name);
-    *ret_ref = bf_libvirt_machine_ref(&domain, console);
+    *ret_ref = bf_libvirt_machine_ref(&domain);
     return 1;
+}
+
+/* The firmware's variables, where the launch brings some: beside the clones. */
+static int make_nvram(struct bf_libvirt *lv, const struct bf_launch_request *request,
+                      const char *beside, struct bf_libvirt_launch_xml *launch, char **ret_loader,
+                      char **ret_nvram, struct bf_error *err)
+{
+    bf_auto_free char *nvram = NULL;
+
+    if (!request->firmware_vars || request->machine->firmware == BF_FIRMWARE_BIOS)
+        return 0;
+    if (bf_libvirt_loader_find(lv, request->machine, request->firmware_vars_size, ret_loader, err) <
+        0)
+        return -1;
+    if (!*ret_loader)
+        return bf_fail(err, BF_E_LAUNCH_FAILED, 0, "no firmware for %zu bytes of UEFI variables",
+                       request->firmware_vars_size);
+    nvram = bf_xasprintf("%.*s/%s-nvram.fd", (int)(strrchr(beside, '/') - beside), beside,
+                         request->tag);
+    if (bf_file_replace(nvram, request->firmware_vars, request->firmware_vars_size, 0600, err) < 0)
+        return bf_fail_in(err, "UEFI variables");
+    launch->loader_path = *ret_loader;
+    launch->nvram_path = nvram;
+    *ret_nvram = bf_steal(nvram);
+    return 0;
 }
 
 static int define(struct bf_libvirt *lv, const struct bf_launch_request *request, const char *name,
                   const char *const *paths, const char *console, char **ret_ref,
                   struct bf_error *err)
 {
+    bf_auto_free char *loader = NULL;
+    bf_auto_free char *nvram = NULL;
     struct bf_libvirt_launch_xml launch = {.request = request,
                                            .disk_paths = paths,
                                            .console_path = console,
@@ -189,7 +237,8 @@ static int define(struct bf_libvirt *lv, const struct bf_launch_request *request
     char uuid[VIR_UUID_STRING_BUFLEN];
 
     if (bf_libvirt_kvm(lv, request->machine->arch, &launch.kvm, &why, err) < 0 ||
-        make_console(console, err) < 0)
+        make_console(console, err) < 0 ||
+        make_nvram(lv, request, paths[0], &launch, &loader, &nvram, err) < 0)
         return -1;
     bf_auto_free char *xml = bf_libvirt_launch_xml(&launch);
     bf_auto_vir(domain) virDomainPtr vir =
@@ -197,7 +246,7 @@ static int define(struct bf_libvirt *lv, const struct bf_launch_request *request
     if (!vir || virDomainGetUUIDString(vir, uuid) < 0)
         return bf_libvirt_fail(lv, err, BF_E_LAUNCH_FAILED, "creating machine \"%s\"", name);
     (void)virDomainSetAutostart(vir, 0);
-    *ret_ref = write_ref(uuid, request->tag, console);
+    *ret_ref = write_ref(uuid, request->tag, console, nvram);
     return 0;
 }
 
@@ -226,7 +275,7 @@ int bf_libvirt_create_machine(struct bf_platform *platform, const struct bf_laun
         rc = bf_libvirt_begin(lv, BF_LIBVIRT_CALL_MS, err);
     }
     if (rc == 0)
-        rc = find_existing(lv, name, request->tag, console, ret_machine_ref, err);
+        rc = find_existing(lv, name, request->tag, ret_machine_ref, err);
     if (rc == 0)
         rc = define(lv, request, name, paths, console, ret_machine_ref, err);
     for (size_t i = 0; i < request->disk_count; i++)
@@ -341,6 +390,8 @@ int bf_libvirt_delete_machine(struct bf_platform *platform, const char *machine_
         if (bf_libvirt_destroy(lv, vir, err) < 0 || undefine(lv, vir, err) < 0)
             return -1;
     }
+    if (ref.nvram && bf_file_remove(ref.nvram, err) < 0)
+        return -1;
     return ref.console ? bf_file_remove(ref.console, err) : 0;
 }
 

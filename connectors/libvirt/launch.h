@@ -25,4 +25,6 @@ int bf_libvirt_detach_clone(struct bf_platform *platform, const char *machine_re
                             const char *clone_ref, struct bf_deadline deadline,
                             struct bf_error *err);
 /* Ref of a machine of ours, for the janitor. */
-char *bf_libvirt_machine_ref(const struct bf_libvirt_domain *domain, const char *console);
+char *bf_libvirt_machine_ref(const struct bf_libvirt_domain *domain);
+/* Of files of a machine that was never defined. */
+char *bf_libvirt_machine_file_ref(const char *tag, const char *console, const char *nvram);

@@ -55,14 +55,40 @@ static void write_metadata(struct bf_xml_out *out, const struct bf_launch_reques
     bf_xml_close(out);
 }
 
-static void write_os(struct bf_xml_out *out, const struct bf_machine *machine)
+/* Code and variables that belong together. */
+static void write_given_firmware(struct bf_xml_out *out, const struct bf_libvirt_launch_xml *launch,
+                                 bool secure)
 {
+    bf_xml_open(out, "loader");
+    bf_xml_attr(out, "readonly", "yes");
+    bf_xml_attr(out, "secure", secure ? "yes" : "no");
+    bf_xml_attr(out, "type", "pflash");
+    bf_xml_content(out, launch->loader_path);
+    bf_xml_close(out);
+    bf_xml_leaf(out, "nvram", launch->nvram_path);
+}
+
+static void write_chosen_firmware(struct bf_xml_out *out, bool secure)
+{
+    bf_xml_open(out, "firmware");
+    bf_xml_empty(out, "feature", "enabled", secure ? "yes" : "no", "name", "secure-boot", NULL);
+    if (secure)
+        bf_xml_empty(out, "feature", "enabled", "yes", "name", "enrolled-keys", NULL);
+    bf_xml_close(out);
+    if (secure)
+        bf_xml_empty(out, "loader", "secure", "yes", NULL);
+}
+
+static void write_os(struct bf_xml_out *out, const struct bf_libvirt_launch_xml *launch)
+{
+    const struct bf_machine *machine = launch->request->machine;
     bool uefi = machine->firmware != BF_FIRMWARE_BIOS;
     bool secure = machine->firmware == BF_FIRMWARE_UEFI_SECURE;
+    bool given = uefi && launch->nvram_path;
     const char *arch = machine->arch ? machine->arch : "x86_64";
 
     bf_xml_open(out, "os");
-    if (uefi)
+    if (uefi && !given)
         bf_xml_attr(out, "firmware", "efi");
     bf_xml_open(out, "type");
     bf_xml_attr(out, "arch", arch);
@@ -70,15 +96,10 @@ static void write_os(struct bf_xml_out *out, const struct bf_machine *machine)
         bf_xml_attr(out, "machine", chipset(machine));
     bf_xml_content(out, "hvm");
     bf_xml_close(out);
-    if (uefi) {
-        bf_xml_open(out, "firmware");
-        bf_xml_empty(out, "feature", "enabled", secure ? "yes" : "no", "name", "secure-boot", NULL);
-        if (secure)
-            bf_xml_empty(out, "feature", "enabled", "yes", "name", "enrolled-keys", NULL);
-        bf_xml_close(out);
-        if (secure)
-            bf_xml_empty(out, "loader", "secure", "yes", NULL);
-    }
+    if (given)
+        write_given_firmware(out, launch, secure);
+    else if (uefi)
+        write_chosen_firmware(out, secure);
     bf_xml_close(out);
 }
 
@@ -201,7 +222,7 @@ char *bf_libvirt_launch_xml(const struct bf_libvirt_launch_xml *launch)
     bf_xml_close(&out);
     bf_auto_free char *count = bf_xasprintf("%u", cpus ? cpus : 1);
     bf_xml_leaf(&out, "vcpu", count);
-    write_os(&out, machine);
+    write_os(&out, launch);
     write_features(&out, machine);
     /* The default model of QEMU lacks what current systems are built for (x86-64-v2). */
     bf_xml_empty(&out, "cpu", "mode", launch->kvm ? "host-model" : "maximum", NULL);

@@ -8,6 +8,8 @@ struct bf_libvirt_launch_xml {
     const struct bf_launch_request *request;
     const char *const *disk_paths; /* of the clones, in the request's order */
     const char *console_path;
+    const char *loader_path; /* with nvram_path: the firmware's code, and the variables it gets; */
+    const char *nvram_path;  /* both NULL: libvirt chooses, and makes new variables */
     bool kvm;
     bool direct;      /* the clones' file system takes O_DIRECT */
     const char *name; /* made safe for libvirt */

@@ -120,6 +120,28 @@ static void check_disks(struct bf_libvirt *lv, const struct bf_libvirt_domain *d
     }
 }
 
+static void check_firmware(struct bf_libvirt *lv, const struct bf_libvirt_domain *domain,
+                           struct bf_findings *findings)
+{
+    const char *found = NULL;
+
+    if (domain->machine->firmware == BF_FIRMWARE_BIOS)
+        return;
+    if (!lv->conf.local)
+        found = "a source on another host";
+    else if (!domain->nvram)
+        found = "no NVRAM file";
+    else if (access(domain->nvram, R_OK) != 0)
+        found = domain->nvram;
+    if (found)
+        bf_findings_add(
+            findings, BF_SEVERITY_INFO, "libvirt-uefi-variables", NULL, found,
+            "an NVRAM file that this service may read",
+            "UEFI variables stay behind: the target's firmware starts the boot loader at "
+            "EFI/BOOT on the disk",
+            "check that there is one, as installers put it there for removable media");
+}
+
 static void check_machine(struct bf_libvirt *lv, virDomainPtr vir,
                           const struct bf_libvirt_domain *domain, struct bf_findings *findings)
 {
@@ -234,6 +256,7 @@ int bf_libvirt_source_precheck(struct bf_platform *platform, const struct bf_mac
         check_backup(lv, machine, findings, err) < 0)
         return -1;
     check_machine(lv, vir, &domain, findings);
+    check_firmware(lv, &domain, findings);
     check_jobs(lv, vir, findings);
     check_disks(lv, &domain, findings);
     check_directories(lv, findings);

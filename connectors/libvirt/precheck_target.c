@@ -198,11 +198,6 @@ static int check_hardware(struct bf_libvirt *lv, const struct bf_machine *machin
     if (!bf_xml_has(doc, NULL, "/domainCapabilities/os/enum[@name='firmware']/value[.='efi']"))
         bf_findings_add(findings, BF_SEVERITY_BLOCK, "libvirt-no-uefi", NULL, "no UEFI firmware",
                         "OVMF", "the machine boots by UEFI", "install OVMF on the target host");
-    bf_findings_add(findings, BF_SEVERITY_INFO, "libvirt-uefi-variables", NULL,
-                    "UEFI variables of the source", "a boot loader at the removable-media path",
-                    "variables are not replicated: the target's firmware finds the boot loader at "
-                    "EFI/BOOT on the disk",
-                    "");
     return 0;
 }
 

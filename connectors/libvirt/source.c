@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "connectors/libvirt/firmware.h"
 #include "connectors/libvirt/image.h"
 #include "connectors/libvirt/serve.h"
 #include "connectors/libvirt/snapshot.h"
@@ -310,4 +311,5 @@ const struct bf_source_ops bf_libvirt_source_ops = {
     .release = source_release,
     .release_tag = source_release_tag,
     .drop_baseline = source_drop_baseline,
+    .firmware_vars = bf_libvirt_firmware_vars,
 };

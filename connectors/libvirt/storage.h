@@ -61,6 +61,7 @@ enum bf_libvirt_file_kind {
     BF_LIBVIRT_FILE_POINT,
     BF_LIBVIRT_FILE_CLONE,
     BF_LIBVIRT_FILE_CONSOLE,
+    BF_LIBVIRT_FILE_NVRAM,
 };
 struct bf_libvirt_file {
     enum bf_libvirt_file_kind kind;

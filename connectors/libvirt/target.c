@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "base/xml.h"
+#include "connectors/libvirt/firmware.h"
 #include "connectors/libvirt/launch.h"
 #include "connectors/libvirt/layers.h"
 #include "connectors/libvirt/precheck.h"
@@ -132,16 +133,23 @@ static int libvirt_resources(struct bf_platform *platform, struct json_object **
 /* --- janitor --- */
 
 struct seen {
-    char (*tags)[BF_TAG_LENGTH + 1]; /* volumes told already */
+    char (*tags)[BF_TAG_LENGTH + 1]; /* told already */
     size_t count, capacity;
 };
 
-static bool seen_add(struct seen *seen, const char *tag)
+static bool seen_has(const struct seen *seen, const char *tag)
 {
     for (size_t i = 0; i < seen->count; i++) {
         if (bf_streq(seen->tags[i], tag))
-            return false;
+            return true;
     }
+    return false;
+}
+
+static bool seen_add(struct seen *seen, const char *tag)
+{
+    if (seen_has(seen, tag))
+        return false;
     bf_xgrow(&seen->tags, &seen->capacity, seen->count + 1, sizeof(*seen->tags));
     memcpy(seen->tags[seen->count++], tag, BF_TAG_LENGTH + 1);
     return true;
@@ -152,7 +160,8 @@ struct listing {
     bf_tagged_fn *fn;
     void *user;
     struct seen volumes;
-    char **used; /* images of machines that are not ours */
+    struct seen machines;
+    char **used; /* files of machines that are not ours */
     size_t used_count, used_capacity;
     bool stop;
 };
@@ -193,6 +202,19 @@ static void tell_clone(struct listing *listing, const struct bf_libvirt_pool *po
     tell(listing, "clone", file->tag, bf_libvirt_clone_write(&clone), name);
 }
 
+/* Made for a machine that was never defined, or left when it went. */
+static void tell_machine_file(struct listing *listing, const struct bf_libvirt_pool *pool,
+                              const char *name, const struct bf_libvirt_file *file)
+{
+    bf_auto_free char *path = bf_xasprintf("%s/%s", pool->directory, name);
+    bool nvram = file->kind == BF_LIBVIRT_FILE_NVRAM;
+
+    if (seen_has(&listing->machines, file->tag) || used_by_others(listing, path))
+        return;
+    tell(listing, "machine", file->tag,
+         bf_libvirt_machine_file_ref(file->tag, nvram ? NULL : path, nvram ? path : NULL), name);
+}
+
 static void tell_file(struct listing *listing, const struct bf_libvirt_pool *pool, const char *name)
 {
     struct bf_libvirt_file file;
@@ -202,8 +224,10 @@ static void tell_file(struct listing *listing, const struct bf_libvirt_pool *poo
         tell_clone(listing, pool, name, &file);
         return;
     }
-    if (file.kind == BF_LIBVIRT_FILE_CONSOLE)
+    if (file.kind == BF_LIBVIRT_FILE_CONSOLE || file.kind == BF_LIBVIRT_FILE_NVRAM) {
+        tell_machine_file(listing, pool, name, &file);
         return;
+    }
     bf_auto_libvirt_volume volume = {
         .pool = bf_xstrdup(pool->name),
         .directory = bf_xstrdup(pool->directory),
@@ -244,6 +268,15 @@ static int list_pools(struct listing *listing, struct bf_error *err)
     return rc;
 }
 
+static void add_used(struct listing *listing, const char *path)
+{
+    if (!path)
+        return;
+    bf_xgrow(&listing->used, &listing->used_capacity, listing->used_count + 1,
+             sizeof(*listing->used));
+    listing->used[listing->used_count++] = bf_xstrdup(path);
+}
+
 static int list_domain(struct listing *listing, virDomainPtr vir, struct bf_error *err)
 {
     struct bf_libvirt *lv = listing->lv;
@@ -260,18 +293,14 @@ static int list_domain(struct listing *listing, virDomainPtr vir, struct bf_erro
     if (bf_libvirt_domain_parse(xml, &domain, err) < 0)
         return -1;
     if (domain.tag && bf_tag_valid(domain.tag)) {
-        bf_auto_free char *console = bf_libvirt_console_of(xml, domain.tag);
-        tell(listing, "machine", domain.tag, bf_libvirt_machine_ref(&domain, console),
-             domain.machine->name);
+        seen_add(&listing->machines, domain.tag);
+        tell(listing, "machine", domain.tag, bf_libvirt_machine_ref(&domain), domain.machine->name);
         return 0;
     }
-    for (size_t i = 0; i < domain.disk_count; i++) {
-        if (!domain.disks[i].path)
-            continue;
-        bf_xgrow(&listing->used, &listing->used_capacity, listing->used_count + 1,
-                 sizeof(*listing->used));
-        listing->used[listing->used_count++] = bf_xstrdup(domain.disks[i].path);
-    }
+    for (size_t i = 0; i < domain.disk_count; i++)
+        add_used(listing, domain.disks[i].path);
+    add_used(listing, domain.nvram);
+    add_used(listing, domain.console);
     return bf_libvirt_source_tagged(lv, vir, listing->fn, listing->user, &listing->stop, err);
 }
 
@@ -306,6 +335,7 @@ static int libvirt_tagged(struct bf_platform *platform, bf_tagged_fn *fn, void *
     if (rc == 0 && !listing.stop)
         rc = list_pools(&listing, err);
     free(listing.volumes.tags);
+    free(listing.machines.tags);
     bf_libvirt_files_free(listing.used, listing.used_count);
     return rc;
 }
@@ -331,6 +361,7 @@ static const struct bf_target_ops target_ops = {
     .machine_id = bf_libvirt_machine_id,
     .console = bf_libvirt_console,
     .delete_machine = bf_libvirt_delete_machine,
+    .takes_firmware_vars = bf_libvirt_takes_firmware_vars,
     .hand_over_machine = bf_libvirt_hand_over_machine,
 };
 

@@ -46,3 +46,29 @@ install_grub() {
     dd if="$core" of="$disk" bs=512 seek=1 conv=notrunc status=none
     rm "$core"
 }
+
+# The tiny guests: the kernel of Debian and an initramfs of busybox, with the drivers of old and new
+# platforms alike, so that they need no conversion.
+readonly TINY_MODULES='ahci ata_piix sd_mod sym53c8xx virtio_pci virtio_blk virtio_scsi virtio_net
+    e1000 e1000e crc32c_generic ext4 button evdev efivarfs'
+# shellcheck disable=SC2034 # the recipes use it
+readonly TINY_CMDLINE='console=ttyS0,115200 quiet nokaslr mitigations=off'
+
+# make_tiny_boot KERNEL WORKDIR: the content of the boot file system in WORKDIR/boot.
+make_tiny_boot() {
+    local kernel=$1 work=$2 tree=$2/initramfs module path
+    mkdir -p "$tree"/{bin,dev,proc,sys,data,lib/modules} "$work/boot"
+    cp "/boot/vmlinuz-$kernel" "$work/boot/vmlinuz"
+    cp /bin/busybox "$tree/bin/busybox"
+    build_records "$tree/bin/records"
+    install -m 0755 "$(dirname "${BASH_SOURCE[0]}")/tiny-init" "$tree/init"
+    for module in $TINY_MODULES; do
+        modprobe -S "$kernel" --show-depends "$module"
+    done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$work/modules"
+    while read -r path; do
+        cp "$path" "$tree/lib/modules/"
+        basename "$path" >>"$tree/lib/modules/order"
+    done <"$work/modules"
+    (cd "$tree" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) |
+        zstd -q -9 >"$work/boot/initrd"
+}
