@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The platform's URL and options. */
+#include <libxml/uri.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -48,6 +50,54 @@ static char *url_host(const char *url)
     return length > 0 ? strndup(host, length) : NULL;
 }
 
+static bool one_of(const char *text, const char *const *words)
+{
+    while (*words && strcasecmp(text, *words) != 0)
+        words++;
+    return *words != NULL;
+}
+
+/* Some of libvirt's parameters run programs (command, netcat) or switch verification off
+ * (no_verify, known_hosts_verify): only those known to do neither are taken.  As libvirt reads
+ * them: separated by
+ * "&" or ";", names unescaped, in any case. */
+static int check_parameters(const char *url, struct bf_error *err)
+{
+    static const char *const harmless[] = {"name",    "pkipath",      "socket",
+                                           "mode",    "known_hosts",  "keyfile",
+                                           "sshauth", "tls_priority", NULL};
+    const char *at = strchr(url, '?');
+
+    while (at && *++at && *at != '#') {
+        size_t length = strcspn(at, "&;#");
+        bf_auto_free char *name = xmlURIUnescapeString(at, (int)strcspn(at, "=&;#"), NULL);
+
+        if (length > 0 && (!name || !one_of(name, harmless)))
+            return bf_fail(err, BF_E_BAD_INPUT, 0,
+                           "url: parameter \"%s\" is not allowed; allowed are name, pkipath, "
+                           "socket, mode, known_hosts, keyfile, sshauth, tls_priority",
+                           name ? name : at);
+        at += length;
+    }
+    return 0;
+}
+
+static int check_transport(const char *url, struct bf_error *err)
+{
+    static const char *const known[] = {"unix", "tls", "ssh", "libssh", "libssh2", "tcp", NULL};
+    bf_auto_free char *transport = NULL;
+    const char *plus = strchr(url, '+');
+
+    if (!plus || plus > strstr(url, "://"))
+        return 0;
+    transport = strndup(plus + 1, strcspn(plus + 1, ":"));
+    if (one_of(transport, known))
+        return 0;
+    return bf_fail(err, BF_E_BAD_INPUT, 0,
+                   "url: transport \"%s\" is not allowed; use unix, tls, ssh, libssh or tcp",
+                   transport);
+}
+
 static int check_url(const char *url, struct bf_error *err)
 {
     static const char *const known[] = {"qemu:", "qemu+", "test:", NULL};
@@ -65,7 +115,7 @@ static int check_url(const char *url, struct bf_error *err)
                        "url: a password does not belong there; give it as the platform's password");
     for (size_t i = 0; known[i]; i++) {
         if (bf_starts_with(url, known[i]))
-            return 0;
+            return check_transport(url, err) < 0 ? -1 : check_parameters(url, err);
     }
     return bf_fail(err, BF_E_BAD_INPUT, 0, "url \"%s\": only libvirt's QEMU driver is supported",
                    url);

@@ -74,6 +74,10 @@ static enum bf_error_code translate(const virError *error, enum bf_error_code ot
     if (error->message && (strstr(error->message, "No space left on device") ||
                            strstr(error->message, "Disk quota exceeded")))
         return BF_E_TARGET_FULL;
+    /* One code for a password that is wrong and a server that is not who it should be. */
+    if (error->code == VIR_ERR_AUTH_FAILED && error->message &&
+        strstr(error->message, "certificate"))
+        return BF_E_TLS;
     for (size_t i = 0; i < bf_array_length(translation); i++) {
         if (translation[i].vir == error->code)
             return translation[i].code;

@@ -12,14 +12,17 @@ import tempfile
 
 import pytest
 
+from listen import Listener
 from seam import Lab, Seam
 
 
 @pytest.fixture(scope="module")
-def lab():
+def lab(request):
     # Short: it holds UNIX sockets.
     directory = pathlib.Path(tempfile.mkdtemp(prefix="bfl-", dir="/tmp"))
     lab = Lab(directory)
+    if getattr(request.module, "LISTEN", False):
+        lab.listener = Listener(directory)
     lab.up()
     yield lab
     lab.stop()

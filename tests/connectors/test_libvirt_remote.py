@@ -1,38 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A libvirt that is not on this host as far as the connector can tell: backup jobs over TCP.
+"""A libvirt that is not on this host as far as the connector can tell: TLS, user and password by
+SASL, backup jobs over TCP."""
+import os
+import subprocess
 
-libvirt's "ext" transport runs a program that carries its protocol; here one that connects to the
-lab's socket."""
 import pytest
 
+from listen import PASSWORD, USER
 from seam import Replication, SeamError, new_tag
 
-RELAY = """#!/usr/bin/python3
-import os, select, socket, sys
-s = socket.socket(socket.AF_UNIX); s.connect(%r)
-while True:
-    ready, _, _ = select.select([0, s], [], [])
-    for side in ready:
-        data = os.read(0, 65536) if side == 0 else s.recv(65536)
-        if not data:
-            sys.exit(0)
-        if side == 0:
-            s.sendall(data)
-        else:
-            at = 0
-            while at < len(data):
-                at += os.write(1, data[at:])
-"""
+LISTEN = True
+
+
+def open_far(lab, seam, url=None, user=USER, password=PASSWORD, p="far"):
+    seam.call("open", p=p, url=url or lab.listener.url(), work=str(seam.work), user=user,
+              password=password, options={"nbd_address": "127.0.0.1"})
 
 
 @pytest.fixture
 def remote(lab, seam):
-    relay = lab.dir / "relay"
-    relay.write_text(RELAY % str(lab.dir / "run" / "libvirt-sock"))
-    relay.chmod(0o755)
-    seam.call("open", p="far", url=f"qemu+ext://elsewhere/system?command={relay}",
-              work=str(seam.work), options={"nbd_address": "127.0.0.1"})
+    open_far(lab, seam)
     return seam
+
+
+@pytest.mark.parametrize("user, password", [(USER, "wrong"), ("nobody", PASSWORD), (None, None)])
+def test_wrong_credentials(lab, seam, user, password):
+    with pytest.raises(SeamError) as refused:
+        open_far(lab, seam, user=user, password=password)
+    assert refused.value.code == "platform-auth", refused.value.error
+    assert PASSWORD not in str(refused.value.error) and "wrong" not in str(refused.value.error)
+
+
+def test_wrong_authority(lab, seam):
+    with pytest.raises(SeamError) as refused:
+        open_far(lab, seam, url=lab.listener.url("other"))
+    assert refused.value.code == "tls", refused.value.error
+
+
+@pytest.mark.parametrize("extra", ["&no_verify=1", "&No_Verify=1", "&no%5fverify=1",
+                                   "&command=/bin/true", "&netcat=/bin/true"])
+def test_unsafe_parameters_are_refused(lab, seam, extra):
+    with pytest.raises(SeamError) as refused:
+        open_far(lab, seam, url=lab.listener.url(extra=extra))
+    assert refused.value.code == "bad-input", refused.value.error
+
+
+def test_unsafe_transport_is_refused(lab, seam):
+    with pytest.raises(SeamError) as refused:
+        open_far(lab, seam, url="qemu+ext://far/system?command=/bin/true")
+    assert refused.value.code == "bad-input", refused.value.error
+
+
+def test_password_is_not_to_be_seen(lab, seam, remote):
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert PASSWORD not in listed.stdout
+    with open(f"/proc/{seam.process.pid}/environ", "rb") as environ:
+        assert PASSWORD.encode() not in environ.read()
+    assert os.path.exists(lab.dir / "log" / "libvirtd.log")
+    assert PASSWORD not in (lab.dir / "log" / "libvirtd.log").read_text(errors="replace")
 
 
 class Far:
