@@ -28,6 +28,28 @@ static bool is_waived(struct json_object *waived, const char *id)
     return false;
 }
 
+/* A disk that the mapping names and the machine lacks would silently not be replicated. */
+static void check_disks(const struct bf_machine *machine, struct json_object *mapping,
+                        struct bf_findings *findings)
+{
+    struct json_object *wanted = NULL;
+    bf_auto_buf known = {0};
+
+    if (!json_object_object_get_ex(mapping, "disks", &wanted) || !wanted)
+        return;
+    for (size_t i = 0; i < machine->disk_count; i++)
+        bf_buf_addf(&known, "%s%s", i ? ", " : "", machine->disks[i].key);
+    for (size_t i = 0; i < json_object_array_length(wanted); i++) {
+        const char *key = json_object_get_string(json_object_array_get_idx(wanted, i));
+
+        if (!bf_machine_disk(machine, key))
+            bf_findings_add(findings, BF_SEVERITY_BLOCK, "mapping-no-disk", key,
+                            "the machine has no such disk", known.text ? known.text : "a disk",
+                            "the mapping names it to be replicated",
+                            "correct disks in the mapping, or take them out to replicate all");
+    }
+}
+
 int bf_check_run(struct bf_platform *source, struct bf_platform *target, const char *machine_name,
                  struct json_object *mapping, struct json_object *waived,
                  struct bf_machine **ret_machine, struct json_object **ret_findings,
@@ -41,6 +63,7 @@ int bf_check_run(struct bf_platform *source, struct bf_platform *target, const c
         bf_source_precheck(source, machine, &findings, err) != 0 ||
         bf_target_precheck(target, machine, mapping, &findings, err) != 0)
         return -1;
+    check_disks(machine, mapping, &findings);
     json = bf_findings_to_json(&findings);
     for (size_t i = 0; i < json_object_array_length(json); i++) {
         struct json_object *item = json_object_array_get_idx(json, i);

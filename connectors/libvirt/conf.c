@@ -66,9 +66,9 @@ static int check_parameters(const char *url, struct bf_error *err)
     static const char *const harmless[] = {"name",    "pkipath",      "socket",
                                            "mode",    "known_hosts",  "keyfile",
                                            "sshauth", "tls_priority", NULL};
-    const char *at = strchr(url, '?');
+    const char *query = strchr(url, '?');
 
-    while (at && *++at && *at != '#') {
+    for (const char *at = query ? query + 1 : ""; *at && *at != '#';) {
         size_t length = strcspn(at, "&;#");
         bf_auto_free char *name = xmlURIUnescapeString(at, (int)strcspn(at, "=&;#"), NULL);
 
@@ -77,7 +77,7 @@ static int check_parameters(const char *url, struct bf_error *err)
                            "url: parameter \"%s\" is not allowed; allowed are name, pkipath, "
                            "socket, mode, known_hosts, keyfile, sshauth, tls_priority",
                            name ? name : at);
-        at += length;
+        at += length + (at[length] == '&' || at[length] == ';');
     }
     return 0;
 }

@@ -196,6 +196,22 @@ def test_bad_replications(daemon, lab, change, code, words):
     assert ask(daemon, "GET", "/v1/replications").json()["replications"] == []
 
 
+def test_a_disk_that_the_machine_lacks(daemon, lab):
+    add_platforms(daemon, lab)
+    body = {"source": "old", "target": "new", "machine": NAME, "mapping": {"disks": ["sda", "sdz"]}}
+    row = ask(daemon, "POST", "/v1/replications", {**body, "start": False}).json()
+    path = "/v1/replications/" + quote(row["name"], safe="")
+    assert row["state"] == "blocked"
+    [found] = [one for one in row["findings"] if one["severity"] == "block"]
+    assert (found["id"], found["subject"], found["needed"]) == ("mapping-no-disk", "sdz", "sda")
+    assert ask(daemon, "PATCH", path, {"mapping": {"disks": ["sda"]}}).status == 200
+    code, out, err = cli(daemon, "check", row["name"])
+    assert code == 0 and "sdz" not in out, (out, err)
+    assert ask(daemon, "GET", path).json()["state"] == "checked"
+    code, out, err = cli(daemon, "remove", row["name"], "--delete-volumes", "--yes", "--wait")
+    assert code == 0, err
+
+
 def test_life_of_a_replication(daemon, lab):
     add_platforms(daemon, lab)
     code, out, err = cli(daemon, "replicate", NAME, "--source", "old", "--target", "new", "--interval", "none",
