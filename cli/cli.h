@@ -172,6 +172,7 @@ void bf_progress_done(struct bf_progress *progress); /* clears the bar and frees
 
 /* --- the commands --- */
 typedef int bf_cli_run_fn(struct bf_cli *cli, struct bf_error *err);
+bf_cli_run_fn bf_cli_limit_list, bf_cli_limit_set;
 bf_cli_run_fn bf_cli_platform_add, bf_cli_platform_list, bf_cli_platform_show, bf_cli_platform_test,
     bf_cli_platform_remove, bf_cli_machine_list, bf_cli_machine_show, bf_cli_check,
     bf_cli_replicate, bf_cli_list, bf_cli_show, bf_cli_set, bf_cli_rounds, bf_cli_points,

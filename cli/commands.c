@@ -76,6 +76,10 @@ static const struct bf_cli_option events[] = {
     SWITCH("follow", "go on with what happens"),
     {"replication", "NAME", "of this one only", false, BF_WORD_REPLICATION, NULL},
     VALUE("last", "N", "the last N stored ones; 100, with --follow 20"), END};
+static const struct bf_cli_option limit_set[] = {
+    {"limit", "LIMIT", "bytes per second and when, such as '50M Mon-Fri 08:00-18:00'; none: no limit", true, BF_WORD_NONE, NULL},
+    {"platform", "NAME", "of what is read from and written to this platform", false, BF_WORD_PLATFORM, NULL},
+    {"replication", "NAME", "of this replication", false, BF_WORD_REPLICATION, NULL}, END};
 static const struct bf_cli_option ledger[] = {SWITCH("all", "also what is gone"), END};
 static const struct bf_cli_option reconcile[] = {
     {"platform", "NAME", "look on this one only", false, BF_WORD_PLATFORM, NULL}, END};
@@ -119,6 +123,9 @@ const struct bf_cli_command bf_cli_commands[] = {
     {"confirm", ONE("NAME", R), confirm, "Keep the launched machine and end the replication", NULL, bf_cli_confirm_launch},
     {"rollback", ONE("NAME", R), rollback, "Discard the launch and start the source again", NULL, bf_cli_rollback},
     {"remove", ONE("NAME", R), remove_options, "Remove the replication and what it made", NULL, bf_cli_remove},
+    {"limit list", NOTHING, none, "List the rate limits and what is used of them", NULL, bf_cli_limit_list},
+    {"limit set", NOTHING, limit_set, "Set rate limits: of the service, a platform or a replication",
+     "Takes effect at once. Several limits may be given; the smallest that holds at the time counts.", bf_cli_limit_set},
     {"events", NOTHING, events, "Show what happened", NULL, bf_cli_events},
     {"ledger", NOTHING, ledger, "Show what the service has made on the platforms", NULL, bf_cli_ledger},
     {"reconcile", NOTHING, reconcile, "Look on the platforms for what the ledger does not know", NULL, bf_cli_reconcile},

@@ -17,12 +17,13 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "daemon/context.h"
-#include "daemon/limits.h"
+#include "daemon/share.h"
 
 enum {
     CHILDREN_MAX = 4,         /* at the same time, for one job */
     TURN_MS = 500,            /* how often rate and stalls are looked at */
     STALL_MS = 5 * 60 * 1000, /* no progress for so long: killed and tried again */
+    STALL_BYTES = 4 << 20,    /* what a copy may wait for to be seen moving */
     END_MS = 20 * 1000,       /* from the end of its output to the end of the child */
     PAUSE_MIN_MS = 1000,
     PAUSE_MAX_MS = 30 * 1000,
@@ -43,9 +44,10 @@ struct child {
     uint64_t moved_at_start;
     uint64_t moved_ms;  /* when it rose last */
     uint64_t start_ms;  /* monotonic: of the present run; not before, when it is in the future */
-    uint64_t told_rate; /* written to its stdin last */
-    unsigned tries;     /* failed in a row without progress */
-    bool finished;      /* done event and exit 0 */
+    uint64_t told_rate; /* written to its stdin last; 0: none */
+    struct bf_share_copy *share; /* NULL: does not run */
+    unsigned tries;              /* failed in a row without progress */
+    bool finished;               /* done event and exit 0 */
     bool done_event;
     bool journal_reset;
 };
@@ -192,36 +194,26 @@ static bool read_output(struct copier *copier, struct child *child)
 
 /* --- its life --- */
 
-static uint64_t share_of_rate(const struct copier *copier)
+/* What the child may use now; 0: no limit. */
+static uint64_t share_of_rate(const struct copier *copier, const struct child *child)
 {
-    struct bf_copy_share shares[CHILDREN_MAX];
-    uint64_t budget = bf_job_rate(copier->job);
-    size_t running = 0;
+    uint64_t rate = bf_share_ask(child->share, child->progress.rate, bf_job_rate(copier->job));
 
-    for (size_t i = 0; i < copier->count; i++)
-        running += copier->children[i].process != NULL;
-    if (budget == 0)
-        return 0;
-    if (running == 0)
-        running = 1;
-    for (size_t i = 0; i < running; i++)
-        shares[i] =
-            (struct bf_copy_share){.cap_bytes = BF_RATE_UNLIMITED,
-                                   .budgets = {0, BF_NO_BUDGET, BF_NO_BUDGET, BF_NO_BUDGET}};
-    bf_limits_share(&budget, 1, shares, running);
-    return shares[0].ret_rate_bytes;
+    return rate == BF_RATE_UNLIMITED ? 0 : rate;
 }
 
 static void tell_rate(struct copier *copier)
 {
-    uint64_t rate = share_of_rate(copier);
-
     for (size_t i = 0; i < copier->count; i++) {
         struct child *child = &copier->children[i];
         char text[64];
+        uint64_t rate;
         ssize_t n;
 
-        if (!child->process || child->told_rate == rate)
+        if (!child->process)
+            continue;
+        rate = share_of_rate(copier, child);
+        if (child->told_rate == rate)
             continue;
         snprintf(text, sizeof(text), "rate %llu\n", (unsigned long long)rate);
         n = write(bf_process_stdin(child->process), text, strlen(text));
@@ -244,6 +236,9 @@ static void build_argv(const struct copier *copier, const struct child *child, c
         argv[n++] = task->source->map_name;
     } else if (task->kind == BF_COPY_DELTA && task->source->map == BF_MAP_FILE) {
         argv[n++] = "--map";
+        argv[n++] = task->source->map_name;
+    } else if (task->kind == BF_COPY_DELTA && task->source->map == BF_MAP_SINCE) {
+        argv[n++] = "--since";
         argv[n++] = task->source->map_name;
     } else if (task->kind == BF_COPY_COMPARE) {
         argv[n++] = "--compare";
@@ -293,7 +288,9 @@ static int start_child(struct copier *copier, struct child *child, struct bf_err
     char rate[32], verify[32];
     int fd;
 
-    child->told_rate = share_of_rate(copier);
+    child->progress.rate = 0;
+    child->share = bf_job_share(copier->job);
+    child->told_rate = share_of_rate(copier, child);
     build_argv(copier, child, argv, rate, sizeof(rate), verify, sizeof(verify));
     if (bf_process_start(
             &(struct bf_process_spec){.argv = argv, .stdin_pipe = true, .stdout_pipe = true},
@@ -349,6 +346,7 @@ static int end_child(struct copier *copier, struct child *child, struct bf_error
                               &why);
 
     bf_process_free(bf_steal(child->process));
+    bf_share_leave(bf_steal(child->share));
     child->task->copy_ms += bf_now_ms() - child->start_ms;
     if (r == 0 && child->done_event) {
         child->finished = true;
@@ -372,10 +370,15 @@ static int end_child(struct copier *copier, struct child *child, struct bf_error
 
 static void check_stall(struct child *child)
 {
-    if (bf_now_ms() - child->moved_ms < STALL_MS)
+    /* A small share is no stall. */
+    uint64_t allowed_ms =
+        STALL_MS + (child->told_rate ? (uint64_t)STALL_BYTES * 1000 / child->told_rate : 0);
+
+    if (bf_now_ms() - child->moved_ms < allowed_ms)
         return;
     if (!bf_error_is_set(&child->reported))
-        bf_fail(&child->reported, BF_E_DEADLINE, 0, "no progress for %d minutes", STALL_MS / 60000);
+        bf_fail(&child->reported, BF_E_DEADLINE, 0, "no progress for %llu minutes",
+                (unsigned long long)(allowed_ms / 60000));
     bf_process_signal(child->process, SIGKILL);
     child->moved_ms = bf_now_ms();
 }
@@ -474,6 +477,7 @@ static void end_all(struct copier *copier)
             (void)bf_process_finish(child->process, bf_deadline_in(5000), -1, &ignored);
             bf_process_free(child->process);
         }
+        bf_share_leave(child->share);
         bf_buf_done(&child->line);
         bf_error_clear(&child->reported);
     }

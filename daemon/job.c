@@ -20,6 +20,7 @@
 #include "daemon/job_private.h"
 #include "daemon/loop.h"
 #include "daemon/service_private.h"
+#include "daemon/share.h"
 
 enum {
     LATE_TRIES = 3, /* of a step behind the point of no return */
@@ -440,6 +441,16 @@ void bf_job_set_rate(struct bf_job *job, uint64_t rate_bytes)
 uint64_t bf_job_rate(const struct bf_job *job)
 {
     return atomic_load(&job->rate_bytes);
+}
+
+struct bf_share_copy *bf_job_share(struct bf_job *job)
+{
+    const struct bf_replication_row *row = &job->inputs.replication;
+
+    return bf_share_join(job->service->share,
+                         &(struct bf_share_scopes){.source = row->source_platform_id,
+                                                   .target = row->target_platform_id,
+                                                   .replication = row->id});
 }
 
 const struct bf_config *bf_job_config(const struct bf_job *job)

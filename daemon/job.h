@@ -118,6 +118,9 @@ int bf_job_sleep(struct bf_job *job, uint64_t ms, struct bf_error *err);
 bool bf_job_stopping(const struct bf_job *job);
 struct bf_progress *bf_job_progress(struct bf_job *job);
 uint64_t bf_job_rate(const struct bf_job *job);
+/* A copy of this job takes part in the sharing of the rate limits; the caller ends it by
+ * bf_share_leave(). */
+struct bf_share_copy *bf_job_share(struct bf_job *job);
 const struct bf_config *bf_job_config(const struct bf_job *job);
 /* Tell people: a warning event, when something is odd but the job goes on. */
 void bf_job_warn(struct bf_job *job, const struct bf_error *error, const char *format, ...)

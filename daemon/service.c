@@ -15,6 +15,7 @@
 #include "daemon/job.h"
 #include "daemon/job_private.h"
 #include "daemon/service_private.h"
+#include "daemon/share.h"
 
 enum { EVENTS_KEPT = 100000, PROGRESS_US = 1000000 };
 
@@ -186,6 +187,7 @@ int bf_service_new(struct bf_loop *loop, struct bf_store *store, struct bf_seal 
     (void)err;
     *service = (struct bf_service){.loop = loop, .store = store, .seal = seal, .config = config};
     service->started_us = bf_utc_us();
+    service->share = bf_share_new();
     *ret_service = service;
     return 0;
 }
@@ -199,7 +201,7 @@ int bf_service_start(struct bf_service *service, struct bf_error *err)
                                    CLOCK_MONOTONIC, PROGRESS_US, 0, on_progress_timer, service);
     if (r < 0)
         return bf_fail(err, BF_E_SYSTEM, -r, "timer");
-    if (bf_reconcile_start(service, err) != 0)
+    if (bf_service_limits_start(service, err) != 0 || bf_reconcile_start(service, err) != 0)
         return -1;
     return bf_scheduler_start(service, err);
 }
@@ -225,5 +227,6 @@ void bf_service_free(struct bf_service *service)
     sd_event_source_disable_unref(service->progress_timer);
     while (service->subscribers)
         bf_service_unsubscribe(service, service->subscribers->id);
+    bf_share_free(service->share);
     free(service);
 }

@@ -66,6 +66,13 @@ int bf_service_replication_change(struct bf_service *service, const char *name,
                                   struct json_object *body, struct json_object **ret,
                                   struct bf_error *err);
 
+/* Rate limits.  The list: [{"scope","name","limits","limit_now","used","copies"}] of the service,
+ * of platforms and of replications that have some, the service's first.  Set: {"scope":
+ * "service"|"platform"|"replication","name"?,"limits":[...]}, an empty array: none any more. */
+int bf_service_limits(struct bf_service *service, struct json_object **ret, struct bf_error *err);
+int bf_service_limits_set(struct bf_service *service, struct json_object *body,
+                          struct json_object **ret, struct bf_error *err);
+
 /* --- verbs: check the state, start a job, return {"job":id,"state":...} at once ---
  * verb: "check", "sync", "pause", "resume", "cancel", "drill", "drill-end", "cutover",
  * "confirm", "rollback", "remove".  body may be NULL. */

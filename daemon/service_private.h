@@ -16,6 +16,7 @@
 #include "daemon/store/store.h"
 
 struct bf_job;
+struct bf_share;
 struct bf_subscriber;
 struct bf_question;
 
@@ -24,7 +25,8 @@ struct bf_service {
     struct bf_store *store;
     struct bf_seal *seal;
     const struct bf_config *config;
-    atomic_bool stopping; /* the janitor looks at it from its thread */
+    struct bf_share *share; /* of the rate limits; any thread */
+    atomic_bool stopping;   /* the janitor looks at it from its thread */
     int64_t started_us;
 
     struct bf_job *jobs; /* those that run, in a list */
@@ -75,6 +77,10 @@ int bf_reconcile_start(struct bf_service *service, struct bf_error *err);
 /* Soon remove what ledger rows name and nothing needs any more. */
 void bf_janitor_kick(struct bf_service *service, uint64_t delay_ms);
 void bf_janitor_stop(struct bf_service *service);
+
+/* --- service_limits.c --- */
+/* Give the shares what the store knows. */
+int bf_service_limits_start(struct bf_service *service, struct bf_error *err);
 
 /* --- question.c --- */
 void bf_questions_cancel(struct bf_service *service);

@@ -5,6 +5,7 @@
 #include "daemon/api/route.h"
 
 /* system.c */
+bf_handler_fn bf_handle_limits, bf_handle_limits_set;
 bf_handler_fn bf_handle_status, bf_handle_ledger, bf_handle_reconcile;
 /* platforms.c */
 bf_handler_fn bf_handle_platforms, bf_handle_platform_add, bf_handle_platform,

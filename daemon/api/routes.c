@@ -28,6 +28,11 @@ static const struct bf_field replicate_fields[] = {
 static const struct bf_field change_fields[] = {
     {"mapping", BF_FIELD_OBJECT, false}, {"policy", BF_FIELD_OBJECT, false}, END};
 
+static const struct bf_field limits_fields[] = {{"scope", BF_FIELD_TEXT, true},
+                                                {"name", BF_FIELD_TEXT, false},
+                                                {"limits", BF_FIELD_LIST, true},
+                                                END};
+
 static const struct bf_field reconcile_fields[] = {{"platform", BF_FIELD_TEXT, false}, END};
 
 static const struct bf_field sync_fields[] = {{"kind", BF_FIELD_TEXT, false}, END};
@@ -83,6 +88,9 @@ const struct bf_route bf_routes[] = {
     VERB("confirm", "Keep the launched machine and end the replication", confirm_fields),
     VERB("rollback", "Discard the launch and start the source again", rollback_fields),
     VERB("remove", "Remove the replication and what it made", remove_fields),
+
+    {"GET", "/v1/limits", bf_handle_limits, "List the rate limits, and what is used of them now", NULL, NULL},
+    {"PATCH", "/v1/limits", bf_handle_limits_set, "Set the rate limits of the service, a platform or a replication", NULL, limits_fields},
 
     {"GET", "/v1/ledger", bf_handle_ledger, "What the service has made on the platforms", "all", NULL},
     {"POST", "/v1/reconcile", bf_handle_reconcile, "Look on the platforms for what the ledger does not know", NULL, reconcile_fields},

@@ -161,9 +161,17 @@ static const char version_1[] =
     "  message TEXT NOT NULL,"
     "  data TEXT);"
     "CREATE INDEX events_by_replication ON events (replication, id);";
+
+static const char version_2[] =
+    "CREATE TABLE limits ("
+    "  scope TEXT NOT NULL PRIMARY KEY,"
+    "  platform_id TEXT REFERENCES platforms (id) ON DELETE CASCADE,"
+    "  replication_id TEXT REFERENCES replications (id) ON DELETE CASCADE,"
+    "  limits TEXT NOT NULL);";
 /* clang-format on */
 
 const struct store_migration store_migrations[] = {
     {version_1},
+    {version_2},
 };
 const unsigned store_migration_count = bf_array_length(store_migrations);

@@ -61,6 +61,20 @@ int bf_store_platform_update(struct bf_store *store, const struct bf_platform_ro
 int bf_store_platform_remove(struct bf_store *store, const char *id, struct bf_error *err);
 void bf_platform_row_done(struct bf_platform_row *row);
 
+/* --- rate limits: of the service, of a platform, of a replication --- */
+struct bf_limit_row {
+    char *scope;          /* "service", or the id of what follows */
+    char *platform_id;    /* NULL: not of a platform.  The row goes with it */
+    char *replication_id; /* NULL: not of a replication.  The row goes with it */
+    char *limits;         /* JSON array, see daemon/limits.h */
+};
+int bf_store_limit_put(struct bf_store *store, const struct bf_limit_row *row,
+                       struct bf_error *err); /* insert or replace */
+int bf_store_limit_remove(struct bf_store *store, const char *scope, struct bf_error *err);
+int bf_store_limit_list(struct bf_store *store, struct bf_limit_row **ret_rows, size_t *ret_count,
+                        struct bf_error *err);
+void bf_limit_row_done(struct bf_limit_row *row);
+
 /* --- replications --- */
 struct bf_replication_row {
     char *id;

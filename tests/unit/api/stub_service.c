@@ -271,6 +271,21 @@ int bf_service_platform_add(struct bf_service *service, struct json_object *body
     return 0;
 }
 
+int bf_service_limits(struct bf_service *service, struct json_object **ret, struct bf_error *err)
+{
+    (void)err;
+    return give(world_list(service, "limits"), ret);
+}
+
+int bf_service_limits_set(struct bf_service *service, struct json_object *body,
+                          struct json_object **ret, struct bf_error *err)
+{
+    (void)service;
+    (void)err;
+    *ret = json_object_get(body);
+    return 0;
+}
+
 int bf_service_platform_remove(struct bf_service *service, const char *name, struct bf_error *err)
 {
     struct json_object *list = world_list(service, "platforms");

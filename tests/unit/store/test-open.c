@@ -297,37 +297,47 @@ static void test_damaged(void)
 
 /* --- migrations --- */
 
-/* A database as version 1 left it, with a row in every table. */
+/* A database as this version left it, with a row in every table. */
+static void make_version(const char *directory, unsigned version)
+{
+    bf_auto_free char *path = database_of(directory);
+    for (unsigned i = 1; i <= version; i++) {
+        bf_auto_error err = BF_ERROR_INIT;
+        bf_auto_free char *sql = NULL;
+        bf_auto_free char *golden = bf_xasprintf(GOLDEN "/version-%u.sql", i);
+        if (bf_file_read(golden, 1 << 20, &sql, NULL, &err) < 0) {
+            diag("%s", err.message);
+            exit(1);
+        }
+        run_raw(path, sql);
+    }
+}
+
 static void make_version_1(const char *directory)
 {
-    bf_auto_error err = BF_ERROR_INIT;
-    bf_auto_free char *sql = NULL;
-    bf_auto_free char *path = database_of(directory);
-    if (bf_file_read(GOLDEN "/version-1.sql", 1 << 20, &sql, NULL, &err) < 0) {
-        diag("%s", err.message);
-        exit(1);
-    }
-    run_raw(path, sql);
+    make_version(directory, 1);
 }
 
 #define SCHEMA_SQL "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
 
 static void test_golden(void)
 {
-    auto_scratch *directory = scratch_new();
-    bf_auto_error err = BF_ERROR_INIT;
-    struct bf_store *store = NULL;
-    if (store_open_as(directory, store_migrations, 1, &store, &err) < 0)
-        diag("%s", err.message);
-    bf_store_close(store);
-    bf_auto_free char *made_path = database_of(directory);
-    bf_auto_free char *made = query_raw(made_path, SCHEMA_SQL);
+    for (unsigned version = 1; version <= store_migration_count; version++) {
+        auto_scratch *directory = scratch_new();
+        bf_auto_error err = BF_ERROR_INIT;
+        struct bf_store *store = NULL;
+        if (store_open_as(directory, store_migrations, version, &store, &err) < 0)
+            diag("%s", err.message);
+        bf_store_close(store);
+        bf_auto_free char *made_path = database_of(directory);
+        bf_auto_free char *made = query_raw(made_path, SCHEMA_SQL);
 
-    auto_scratch *golden_directory = scratch_new();
-    make_version_1(golden_directory);
-    bf_auto_free char *golden_path = database_of(golden_directory);
-    bf_auto_free char *golden = query_raw(golden_path, SCHEMA_SQL);
-    is_string(made, golden, "the first migration still makes version 1 as it was released");
+        auto_scratch *golden_directory = scratch_new();
+        make_version(golden_directory, version);
+        bf_auto_free char *golden_path = database_of(golden_directory);
+        bf_auto_free char *golden = query_raw(golden_path, SCHEMA_SQL);
+        is_string(made, golden, "the migrations still make version %u as it was released", version);
+    }
 }
 
 static void check_version_1_data(struct bf_store *store)
@@ -386,15 +396,16 @@ static void test_migration(void)
     auto_scratch *later = scratch_new();
     make_version_1(later);
     bf_auto_free char *later_path = database_of(later);
-    struct store_migration migrations[] = {store_migrations[0], {next_version}};
-    if (store_open_as(later, migrations, 2, &store, &err) == 0) {
+    struct store_migration migrations[] = {
+        store_migrations[0], store_migrations[1], {next_version}};
+    if (store_open_as(later, migrations, 3, &store, &err) == 0) {
         check_version_1_data(store);
         bf_store_close(store);
     }
     is_error(&err, BF_OK, "a later version opens version 1");
     bf_auto_free char *disks =
         query_raw(later_path, "PRAGMA user_version; SELECT count(*) FROM round_disks");
-    is_string(disks, "2\n2\n", "rows that refer to a rebuilt table are kept");
+    is_string(disks, "3\n2\n", "rows that refer to a rebuilt table are kept");
     open_code(later, BF_E_STORE_NEWER, "this version then refuses it");
 }
 
