@@ -14,6 +14,8 @@ enum {
     IDLE_MS = 3000,
     /* What a copy that does nothing is still left with, so that it can begin again. */
     LEAST_BYTES = 256 * 1024,
+    /* What a copy begins with while the others have not yet heard of it. */
+    FIRST_BYTES = 32 * 1024,
 };
 
 struct scope {
@@ -29,6 +31,7 @@ struct bf_share_copy {
     uint64_t own;
     uint64_t used;
     uint64_t rate;       /* the share */
+    uint64_t told;       /* what the copy was answered last, and goes by until it asks again */
     uint64_t busy_at_ms; /* when it last used half of its share or more */
 };
 
@@ -176,6 +179,35 @@ static void make_shares(struct bf_share *share)
     share->made_ms = now_ms;
 }
 
+static bool is_in(const struct bf_share_copy *copy, const char *scope)
+{
+    for (size_t i = 0; i < BF_COPY_BUDGETS; i++) {
+        if (bf_streq(copy->scopes[i], scope))
+            return true;
+    }
+    return false;
+}
+
+/* The others still use what they were told before this one came: not more than they leave. */
+static uint64_t what_is_free(const struct bf_share_copy *asking, uint64_t rate)
+{
+    int64_t now_us = bf_utc_us();
+
+    for (size_t i = 0; i < BF_COPY_BUDGETS; i++) {
+        uint64_t left = limit_of(asking->share, asking->scopes[i], now_us);
+
+        if (left == BF_RATE_UNLIMITED)
+            continue;
+        for (const struct bf_share_copy *copy = asking->share->copies; copy; copy = copy->next) {
+            if (copy != asking && is_in(copy, asking->scopes[i]))
+                left = copy->told < left ? left - copy->told : 0;
+        }
+        if (left < rate)
+            rate = left > FIRST_BYTES ? left : FIRST_BYTES;
+    }
+    return rate;
+}
+
 /* --- the copies --- */
 
 struct bf_share_copy *bf_share_join(struct bf_share *share, const struct bf_share_scopes *scopes)
@@ -227,7 +259,8 @@ uint64_t bf_share_ask(struct bf_share_copy *copy, uint64_t used, uint64_t own)
         copy->own = own;
         make_shares(share);
     }
-    rate = copy->rate;
+    rate = copy->rate == BF_RATE_UNLIMITED ? copy->rate : what_is_free(copy, copy->rate);
+    copy->told = rate;
     pthread_mutex_unlock(&share->lock);
     return rate;
 }
@@ -239,10 +272,8 @@ struct bf_share_use bf_share_look(struct bf_share *share, const char *scope)
     pthread_mutex_lock(&share->lock);
     use.limit = limit_of(share, scope, bf_utc_us());
     for (const struct bf_share_copy *copy = share->copies; copy; copy = copy->next) {
-        bool in = false;
+        bool in = is_in(copy, scope);
 
-        for (size_t i = 0; i < BF_COPY_BUDGETS; i++)
-            in = in || bf_streq(copy->scopes[i], scope);
         use.copies += in;
         use.used += in ? copy->used : 0;
     }

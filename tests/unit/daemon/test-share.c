@@ -24,6 +24,23 @@ static struct bf_share_copy *join(struct bf_share *share, const char *source, co
     return bf_share_join(share, &(struct bf_share_scopes){source, target, replication});
 }
 
+/* All copies ask; the answer of the one wanted. */
+static uint64_t settled(struct bf_share_copy *const *copies, size_t count, size_t wanted,
+                        uint64_t own)
+{
+    uint64_t rate = 0;
+
+    for (int turn = 0; turn < 3; turn++) {
+        for (size_t i = 0; i < count; i++) {
+            uint64_t one = bf_share_ask(copies[i], 0, i == 4 ? own : 0);
+
+            if (i == wanted)
+                rate = one;
+        }
+    }
+    return rate;
+}
+
 static void test_levels(void)
 {
     struct bf_share *share = bf_share_new();
@@ -31,20 +48,20 @@ static void test_levels(void)
 
     for (size_t i = 0; i < 6; i++)
         copies[i] = join(share, "old", "new", i < 2 ? "r1" : i < 4 ? "r2" : "r3");
-    is_u64(bf_share_ask(copies[0], 0, 0), BF_RATE_UNLIMITED, "no limit at all");
+    is_u64(settled(copies, 6, 0, 0), BF_RATE_UNLIMITED, "no limit at all");
     set(share, BF_SHARE_SERVICE, 60 * M);
-    is_u64(bf_share_ask(copies[0], 0, 0), 10 * M, "six share the service's limit");
+    is_u64(settled(copies, 6, 0, 0), 10 * M, "six share the service's limit");
     bf_share_leave(copies[5]);
-    is_u64(bf_share_ask(copies[0], 0, 0), 12 * M, "one ends, five share it");
+    is_u64(settled(copies, 5, 0, 0), 12 * M, "one ends, five share it");
     set(share, "r1", 4 * M);
-    is_u64(bf_share_ask(copies[0], 0, 0), 2 * M, "two share their replication's limit");
-    is_u64(bf_share_ask(copies[2], 0, 0), 56 * M / 3, "the others get what those leave");
+    is_u64(settled(copies, 5, 0, 0), 2 * M, "two share their replication's limit");
+    is_u64(settled(copies, 5, 2, 0), 56 * M / 3, "the others get what those leave");
     set(share, "new", 12 * M);
-    is_u64(bf_share_ask(copies[2], 0, 0), 8 * M / 3, "a platform's limit holds for all its copies");
+    is_u64(settled(copies, 5, 2, 0), 8 * M / 3, "a platform's limit holds for all its copies");
     set(share, "old", 6 * M);
-    is_u64(bf_share_ask(copies[2], 0, 0), 6 * M / 5, "the tighter of two platforms counts");
-    is_u64(bf_share_ask(copies[4], 0, 1 * M), 1 * M, "the policy's own rate counts as well");
-    is_u64(bf_share_ask(copies[2], 0, 0), 5 * M / 4, "and what it leaves goes to the others");
+    is_u64(settled(copies, 5, 2, 0), 6 * M / 5, "the tighter of two platforms counts");
+    is_u64(settled(copies, 5, 4, 1 * M), 1 * M, "the policy's own rate counts as well");
+    is_u64(settled(copies, 5, 2, 1 * M), 5 * M / 4, "and what it leaves goes to the others");
 
     struct bf_share_use use = bf_share_look(share, "r1");
     is_u64(use.copies, 2, "two copies of r1 run");
@@ -53,9 +70,28 @@ static void test_levels(void)
              (const char *const[]){BF_SHARE_SERVICE, "r1", "old", "new", NULL};
          *scope; scope++)
         set(share, *scope, 0);
-    is_u64(bf_share_ask(copies[0], 0, 0), BF_RATE_UNLIMITED, "limits lifted");
+    is_u64(settled(copies, 5, 0, 0), BF_RATE_UNLIMITED, "limits lifted");
     for (size_t i = 0; i < 5; i++)
         bf_share_leave(copies[i]);
+    bf_share_free(share);
+}
+
+/* Nobody is told more than what the others, as far as they know, leave. */
+static void test_never_more_than_the_limit(void)
+{
+    struct bf_share *share = bf_share_new();
+    struct bf_share_copy *first, *second;
+
+    set(share, BF_SHARE_SERVICE, 10 * M);
+    first = join(share, "a", "b", "r1");
+    is_u64(bf_share_ask(first, 0, 0), 10 * M, "alone: all");
+    second = join(share, "a", "b", "r2");
+    ok(bf_share_ask(second, 0, 0) < M / 10, "the second only begins");
+    is_u64(bf_share_ask(first, 0, 0), 5 * M, "the first hears of it");
+    is_u64(bf_share_ask(second, 0, 0), 5 * M, "then the second has its half");
+    bf_share_leave(first);
+    is_u64(bf_share_ask(second, 0, 0), 10 * M, "and all when it is alone");
+    bf_share_leave(second);
     bf_share_free(share);
 }
 
@@ -139,6 +175,7 @@ static void test_threads(void)
 int main(void)
 {
     test_levels();
+    test_never_more_than_the_limit();
     test_same_platform();
     test_idle();
     test_threads();
