@@ -296,6 +296,11 @@ int bf_file_remove(const char *path, struct bf_error *err)
     return 0;
 }
 
+int bf_file_access(const char *path, int mode)
+{
+    return faccessat(AT_FDCWD, path, mode, AT_EACCESS);
+}
+
 static char *program_in(const char *directory, size_t length, const char *name)
 {
     bf_auto_free char *path = NULL;
@@ -304,7 +309,7 @@ static char *program_in(const char *directory, size_t length, const char *name)
     if (!length)
         return NULL;
     path = bf_xasprintf("%.*s/%s", (int)length, directory, name);
-    if (stat(path, &st) < 0 || !S_ISREG(st.st_mode) || access(path, X_OK) < 0)
+    if (stat(path, &st) < 0 || !S_ISREG(st.st_mode) || bf_file_access(path, X_OK) < 0)
         return NULL;
     return bf_steal(path);
 }

@@ -29,6 +29,10 @@ int bf_directory_make(const char *path, mode_t mode, struct bf_error *err);
 int bf_directory_remove(const char *path, struct bf_error *err);
 /* Remove a file; missing is fine. */
 int bf_file_remove(const char *path, struct bf_error *err);
+/* As access(2), but for the user that the process acts as, with its capabilities: access() asks for
+ * the one that started it, and with CAP_DAC_OVERRIDE says no to what open() may do. */
+int bf_file_access(const char *path, int mode);
+
 /* The path of a helper program: BLOCKFERRY_LIBEXEC (tests; directories with colons between), the
  * build's libexec dir, then PATH. Caller frees. */
 int bf_program_find(const char *name, char **ret_path, struct bf_error *err);

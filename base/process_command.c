@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a child is started with: program, arguments, environment. */
 #include "base/process_command.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@ static int resolve_path(const char *name, char **ret_path, struct bf_error *err)
 
     if (*name != '/' && !here)
         return bf_fail(err, BF_E_SYSTEM, errno, "cannot run %s", name);
-    if (access(name, X_OK) < 0)
+    if (bf_file_access(name, X_OK) < 0)
         return bf_fail(err, errno == ENOENT ? BF_E_CHILD_MISSING : BF_E_SYSTEM, errno,
                        "cannot run %s", name);
     *ret_path = here ? bf_xasprintf("%s/%s", here, name) : bf_xstrdup(name);
@@ -53,7 +54,7 @@ static int resolve(const char *name, const char *search, char **ret_path, struct
         size_t length = strcspn(search, ":");
         char *path = bf_xasprintf("%.*s/%s", (int)length, search, name);
 
-        if (length && access(path, X_OK) == 0) {
+        if (length && bf_file_access(path, X_OK) == 0) {
             *ret_path = path;
             return 0;
         }

@@ -62,7 +62,7 @@ int bf_firmware_vars_give(struct bf_job *job, uint64_t number, struct bf_launch_
 
     if (request->machine->firmware == BF_FIRMWARE_BIOS)
         return 0;
-    if (access(path, F_OK) != 0) {
+    if (bf_file_access(path, F_OK) != 0) {
         bf_job_warn(job, NULL,
                     "the point has no UEFI variables of the source: the firmware starts from "
                     "EFI/BOOT on the disk");

@@ -40,7 +40,7 @@ static bool quick_no(const struct bf_kvm_probe *probe, const char **ret_reason)
         *ret_reason = "the processor shows neither vmx nor svm";
         return true;
     }
-    if (!probe->accel && access("/dev/kvm", R_OK | W_OK) < 0) {
+    if (!probe->accel && bf_file_access("/dev/kvm", R_OK | W_OK) < 0) {
         *ret_reason = "there is no /dev/kvm for us";
         return true;
     }

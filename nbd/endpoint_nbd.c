@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "nbd/endpoint.h"
@@ -530,7 +531,7 @@ static int check_tls(const struct bf_uri *uri, const struct bf_endpoint_options 
         return bf_fail(err, BF_E_TLS, 0, "%s: --tls-certificates or --tls-psk is needed",
                        uri->text);
     ca = bf_xasprintf("%s/ca-cert.pem", options->tls_certificates);
-    if (access(ca, R_OK))
+    if (bf_file_access(ca, R_OK))
         return bf_fail(err, BF_E_TLS, errno, "cannot read \"%s\"", ca);
     return 0;
 }

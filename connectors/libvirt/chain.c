@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "connectors/libvirt/layers.h"
@@ -144,7 +145,7 @@ int bf_libvirt_point_resolve(const struct bf_libvirt_point *point,
             .path = bf_steal(raw), .raw = true, .size_bytes = (uint64_t)st.st_size};
         return 0;
     }
-    if (access(qcow2, F_OK) < 0)
+    if (bf_file_access(qcow2, F_OK) < 0)
         return bf_fail(err, BF_E_VOLUME_GONE, errno, "point %s in %s", point->stem,
                        point->directory);
     if (bf_libvirt_qcow2_header(qcow2, &backing, &size, err) < 0)
@@ -180,7 +181,7 @@ static int sort_child(const char *directory, const char *name, const char *paren
         return 0;
     if (bf_libvirt_qcow2_header(path, &backing, &size, err) < 0) {
         /* Cut short at its creation, so it lies on nothing yet. */
-        if (err->code == BF_E_PROTOCOL || access(path, F_OK) < 0) {
+        if (err->code == BF_E_PROTOCOL || bf_file_access(path, F_OK) < 0) {
             bf_error_clear(err);
             return 0;
         }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "connectors/libvirt/serve.h"
@@ -142,7 +143,7 @@ int bf_libvirt_image_remove_bitmap(struct bf_libvirt *lv, const char *path, cons
 {
     bf_auto_libvirt_image image = {0};
 
-    if (access(path, F_OK) < 0 && errno == ENOENT)
+    if (bf_file_access(path, F_OK) < 0 && errno == ENOENT)
         return 0;
     if (bf_libvirt_image_read(lv, path, "qcow2", &image, err) < 0)
         return -1;

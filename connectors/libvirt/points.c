@@ -80,7 +80,7 @@ static int settle(struct bf_libvirt *lv, const struct bf_libvirt_volume *volume,
 {
     bf_auto_libvirt_children children = {0};
 
-    if (access(raw, F_OK) < 0 || access(qcow2, F_OK) < 0)
+    if (bf_file_access(raw, F_OK) < 0 || bf_file_access(qcow2, F_OK) < 0)
         return 0;
     if (bf_libvirt_children_find(volume->directory, volume->tag, qcow2, &children, err) < 0 ||
         rebase_all(lv, children.layers, children.layer_count, raw, err) < 0 ||
@@ -156,7 +156,7 @@ int bf_libvirt_delete_point(struct bf_platform *platform, const char *volume_ref
         return -1;
     bf_auto_free char *raw = bf_xasprintf("%s/%s.raw", point.directory, point.stem);
     bf_auto_free char *qcow2 = bf_xasprintf("%s/%s.qcow2", point.directory, point.stem);
-    if (access(raw, F_OK) < 0 && access(qcow2, F_OK) < 0)
+    if (bf_file_access(raw, F_OK) < 0 && bf_file_access(qcow2, F_OK) < 0)
         return 0;
     if (settle(lv, &volume, raw, qcow2, err) < 0 ||
         bf_libvirt_point_resolve(&point, &file, err) < 0 ||
@@ -237,7 +237,8 @@ int bf_libvirt_clone_point(struct bf_platform *platform, const char *volume_ref,
     bf_auto_error broken = BF_ERROR_INIT;
     uint64_t size;
     /* Cut short at its creation: nobody has used it. */
-    if (access(path, F_OK) == 0 && bf_libvirt_qcow2_header(path, &backing, &size, &broken) < 0 &&
+    if (bf_file_access(path, F_OK) == 0 &&
+        bf_libvirt_qcow2_header(path, &backing, &size, &broken) < 0 &&
         bf_file_remove(path, err) < 0)
         return -1;
     if (bf_libvirt_pool_create(lv, volume.pool, volume.directory, name, file.size_bytes, file.path,
@@ -278,7 +279,7 @@ int bf_libvirt_delete_clone(struct bf_platform *platform, const char *clone_ref,
 
     if (bf_libvirt_clone_read(clone_ref, &clone, err) < 0)
         return -1;
-    if (access(clone.path, F_OK) < 0 && errno == ENOENT)
+    if (bf_file_access(clone.path, F_OK) < 0 && errno == ENOENT)
         return 0;
     if (bf_libvirt_image_lock(clone.path, &lock, err) < 0 || bf_file_remove(clone.path, err) < 0)
         return bf_fail_in(err, "clone %s", clone.tag);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "base/xml.h"
 #include "connectors/libvirt/launch.h"
@@ -111,7 +112,7 @@ static void check_disks(struct bf_libvirt *lv, const struct bf_libvirt_domain *d
         check_state(disk, described, findings);
         check_tracking(disk, findings);
         if (!disk->path || !bf_streq(disk->type, "file") || !lv->conf.local ||
-            access(disk->path, R_OK) == 0 || domain->machine->power != BF_POWER_OFF)
+            bf_file_access(disk->path, R_OK) == 0 || domain->machine->power != BF_POWER_OFF)
             continue;
         bf_findings_add(findings, BF_SEVERITY_BLOCK, "libvirt-image-unreadable", disk->dev,
                         disk->path, "an image that this service may read",
@@ -131,7 +132,7 @@ static void check_firmware(struct bf_libvirt *lv, const struct bf_libvirt_domain
         found = "a source on another host";
     else if (!domain->nvram)
         found = "no NVRAM file";
-    else if (access(domain->nvram, R_OK) != 0)
+    else if (bf_file_access(domain->nvram, R_OK) != 0)
         found = domain->nvram;
     if (found)
         bf_findings_add(
@@ -236,7 +237,7 @@ static void check_directories(struct bf_libvirt *lv, struct bf_findings *finding
 {
     const char *directory = lv->conf.scratch_directory;
 
-    if (directory && lv->conf.local && access(directory, W_OK | X_OK) < 0)
+    if (directory && lv->conf.local && bf_file_access(directory, W_OK | X_OK) < 0)
         bf_findings_add(findings, BF_SEVERITY_BLOCK, "libvirt-scratch-directory", directory,
                         strerror(errno), "a directory that QEMU can write",
                         "during a round QEMU keeps the old content of overwritten blocks there",

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "base/xml.h"
@@ -109,7 +110,7 @@ static void check_pool(struct bf_libvirt *lv, const struct bf_machine *machine,
         pool_trouble(lv, wanted, &trouble, findings);
         return;
     }
-    if (access(pool.directory, R_OK | W_OK | X_OK) < 0)
+    if (bf_file_access(pool.directory, R_OK | W_OK | X_OK) < 0)
         bf_findings_add(findings, BF_SEVERITY_BLOCK, "libvirt-pool-not-writable", pool.name,
                         pool.directory, "a directory that this service may write",
                         "finished rounds are renamed, and merged points removed, there",

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "base/xml.h"
@@ -125,7 +126,7 @@ int bf_libvirt_pool_create(struct bf_libvirt *lv, const char *pool_name, const c
     if (!pool)
         return bf_libvirt_fail(lv, err, BF_E_PLATFORM_ERROR, "storage pool %s", pool_name);
     /* libvirt would overwrite a file that it has not seen yet. */
-    if (access(path, F_OK) == 0)
+    if (bf_file_access(path, F_OK) == 0)
         return 0;
     bf_auto_vir(vol) virStorageVolPtr vol = virStorageVolCreateXML(pool, xml, 0);
     if (!vol && bf_libvirt_last() == VIR_ERR_STORAGE_VOL_EXIST) {

@@ -17,7 +17,7 @@
 
 static bool exists(const char *path)
 {
-    return access(path, F_OK) == 0;
+    return bf_file_access(path, F_OK) == 0;
 }
 
 static int rename_file(const char *from, const char *to, struct bf_error *err)
