@@ -35,6 +35,7 @@
     X(BUSY, CONFLICT, true, "another operation on the same thing is running", "wait for it or cancel it") \
     X(EXISTS, CONFLICT, false, "a thing of this name exists already", "choose another name or use the existing one") \
     X(IN_USE, CONFLICT, false, "the thing is still in use", "remove what uses it first") \
+    X(SERVICE_DENIED, AUTH, false, "this user may not talk to the service", "become a member of the socket's group (usermod -aG blockferry NAME, then log in anew), or use root") \
     X(SERVICE_UNREACHABLE, TRANSIENT, true, "blockferryd does not answer on its socket", "start it (systemctl start blockferryd), or name its socket with --socket") \
     X(NO_SUCH_PLATFORM, NOT_FOUND, false, "no platform of this name is registered", "see blockferry platform list") \
     X(NO_SUCH_REPLICATION, NOT_FOUND, false, "no replication of this name exists", "see blockferry list") \

@@ -45,7 +45,7 @@ static int socket_try(const char *path, struct bf_error *err)
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
         return 0;
     if (errno == EACCES || errno == EPERM)
-        return bf_fail(err, BF_E_FORBIDDEN, errno, "%s", path);
+        return bf_fail(err, BF_E_SERVICE_DENIED, errno, "%s", path);
     return bf_fail(err, BF_E_SERVICE_UNREACHABLE, errno, "%s", path);
 }
 
