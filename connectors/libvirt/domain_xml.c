@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "connectors/libvirt/domain_xml.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,16 @@ static char *read_nvram(xmlDocPtr doc)
                                   : bf_xml_text(doc, NULL, "/domain/os/nvram");
 
     return path && *path ? bf_steal(path) : NULL;
+}
+
+/* The label of a running machine is "+UID:+GID"; names, which an admin can give, are left to him.
+ */
+static int64_t read_qemu_user(xmlDocPtr doc)
+{
+    bf_auto_free char *label = bf_xml_text(doc, NULL, "/domain/seclabel[@model='dac']/label");
+    unsigned user;
+
+    return label && sscanf(label, "+%u:", &user) == 1 ? (int64_t)user : -1;
 }
 
 /* "pc-q35-7.2" -> "q35", "pc-i440fx-7.2" -> "pc" */
@@ -238,6 +249,7 @@ static int read_domain(xmlDocPtr doc, struct bf_libvirt_domain *domain, struct b
     domain->cpu_mode = bf_xml_text(doc, NULL, "/domain/cpu/@mode");
     domain->console = bf_xml_text(doc, NULL, "/domain/devices/serial[@type='file']/source/@path");
     domain->nvram = read_nvram(doc);
+    domain->qemu_user = read_qemu_user(doc);
     domain->tag = bf_xml_text(
         doc, NULL,
         "/domain/metadata/*[local-name()='launch' and namespace-uri()='" BF_LIBVIRT_METADATA_URI

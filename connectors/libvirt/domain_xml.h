@@ -24,10 +24,11 @@ struct bf_libvirt_domain {
     bool agent_connected; /* the guest agent's channel is open at the guest's end */
     bool host_devices;    /* PCI or USB devices of the host are handed through */
     bool tpm;
-    char *cpu_mode; /* "host-passthrough", ...; NULL: default */
-    char *tag;      /* of our launch; NULL: the domain is not ours */
-    char *nvram;    /* file of the UEFI variables; NULL: none, or not a file */
-    char *console;  /* file the serial console is written to; NULL: none */
+    char *cpu_mode;    /* "host-passthrough", ...; NULL: default */
+    int64_t qemu_user; /* whom its QEMU runs as; -1: unknown, or off */
+    char *tag;         /* of our launch; NULL: the domain is not ours */
+    char *nvram;       /* file of the UEFI variables; NULL: none, or not a file */
+    char *console;     /* file the serial console is written to; NULL: none */
 };
 
 int bf_libvirt_domain_parse(const char *xml, struct bf_libvirt_domain *ret_domain,

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "connectors/libvirt/snapshot.h"
+#include "connectors/libvirt/socket_access.h"
 
 #define JOB_SETTLE_MS 30000
 #define JOB_END_MS 60000
@@ -342,6 +343,9 @@ static int begin(struct making *making, struct bf_error *err)
 
     describe_job(making);
     bf_libvirt_job_sweep(lv, plan->domain, plan->request->tag);
+    if (making->job.socket && !lv->conf.socket_directory && plan->domain->qemu_user >= 0 &&
+        bf_libvirt_socket_share(lv->conf.work_directory, (uid_t)plan->domain->qemu_user, err) < 0)
+        return -1;
     free(bf_steal(making->note)); /* of a first try */
     if (bf_libvirt_freeze(lv, making->vir, plan->domain, plan->request->quiesce, &making->frozen,
                           &making->note, err) < 0)
