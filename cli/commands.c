@@ -71,6 +71,7 @@ static const struct bf_cli_option rollback[] = {
     SWITCH("leave-off", "do not start the source"), NO_WAIT, END};
 static const struct bf_cli_option remove_options[] = {
     SWITCH("delete-volumes", "delete volumes and points; else they are handed over"),
+    SWITCH("force", "also when the source cannot be reached; what is left there stays in the ledger"),
     SWITCH("yes", "do not ask"), NO_WAIT, END};
 static const struct bf_cli_option events[] = {
     SWITCH("follow", "go on with what happens"),

@@ -139,5 +139,7 @@ int bf_cli_remove(struct bf_cli *cli, struct bf_error *err)
     if (bf_cli_confirm(cli, question, cli->arguments[0], err) < 0)
         return -1;
     bf_json_add_bool(body, "delete_volumes", volumes);
+    if (bf_cli_has(cli, "force"))
+        bf_json_add_bool(body, "force", true);
     return bf_cli_verb(cli, "remove", body, wants_wait(cli), err);
 }

@@ -46,8 +46,7 @@ static int settle_launch(struct bf_service *service, struct bf_job *job, const c
     return launch ? bf_launch_set_state(service, id, launch, state, err) : 0;
 }
 
-/* What is left of us on the source.  A source that is gone for good must not keep an admin from
- * finishing: what cannot be removed stays in the ledger, for the janitor. */
+/* What is left of us on the source. */
 static int leave_source(struct bf_job *job, struct bf_error *err)
 {
     if (bf_ledger_remove_kind(job, "snapshot", err) == 0 &&
@@ -242,6 +241,23 @@ static int remove_replica(struct bf_job *job, struct bf_error *err)
     return bf_points_remove_all(job, !param(job, "delete_volumes", false), err);
 }
 
+/* A source that is gone for good must not keep an admin from finishing: when told so, what cannot
+ * be removed there stays in the ledger, for the janitor. */
+static int remove_from_source(struct bf_job *job, struct bf_error *err)
+{
+    bf_auto_error why = BF_ERROR_INIT;
+
+    if (leave_source(job, &why) == 0)
+        return 0;
+    if (!param(job, "force", false) || why.code == BF_E_CANCELLED) {
+        bf_error_move(err, &why);
+        return -1;
+    }
+    bf_log_error(BF_LOG_WARNING, &why, "%s is removed; what is left on the source is in the ledger",
+                 bf_job_inputs(job)->replication.name);
+    return 0;
+}
+
 static int remove_ended(struct bf_service *service, struct bf_job *job,
                         struct bf_replication_row *row, const struct bf_error *failure,
                         struct bf_error *err)
@@ -260,7 +276,7 @@ static int remove_ended(struct bf_service *service, struct bf_job *job,
 static const struct bf_step remove_steps[] = {
     {"launches", remove_launches, NULL, false},
     {"baseline", give_up_baseline, NULL, false},
-    {"source", leave_source, NULL, false},
+    {"source", remove_from_source, NULL, false},
     {"replica", remove_replica, NULL, false},
 };
 

@@ -249,8 +249,8 @@ class World:
             if not os.environ.get("BLOCKFERRY_KEEP"):
                 shutil.rmtree(self.directory, ignore_errors=True)
 
-    def replicate(self, machine, name=None, start=True, **policy):
-        body = {"source": "src", "machine": machine, "target": "dst", "name": name,
+    def replicate(self, machine, name=None, start=True, source="src", **policy):
+        body = {"source": source, "machine": machine, "target": "dst", "name": name,
                 "mapping": {"default_network": "lab", "isolated_network": "isolated"},
                 "policy": {"interval": None, "convert": "none", "quiesce": "off",
                            "shutdown": "off", "shutdown_timeout": "2s", **policy},

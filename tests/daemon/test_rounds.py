@@ -356,8 +356,7 @@ def test_pool_that_is_full(world, name):
         world.daemon.post("/replications", body)
     except ApiError as error:
         assert error.code == "precheck-blocked", error.error
-        body["waive"] = [f["id"] for f in []] or \
-            [line.split()[0].rstrip(":") for line in error.error["evidence"].splitlines()]
+        body["waive"] = [line.split()[0].rstrip(":") for line in error.error["evidence"].splitlines()]
         world.daemon.post("/replications", body)
     one = world.daemon.wait_state(name, "failed")
     assert one["error"]["code"] == "target-full", one["error"]
@@ -387,6 +386,30 @@ def test_removal_leaves_nothing(world, name):
     assert sorted(os.listdir(f"{world.target.directory}/pool")) == before
     assert not os.path.exists(f"{world.daemon.directory}/state/digests/{one['id']}")
     assert not [r for r in world.daemon.ledger() if r["state"] != "made"]
+
+
+def test_removal_although_the_source_is_away(world, name):
+    socket = f"{world.source.directory}/run/away-sock"
+    os.symlink("libvirt-sock", socket)
+    world.daemon.post("/platforms", {"name": "away", "type": "libvirt",
+                                     "url": f"qemu:///system?socket={socket}"})
+    world.source.machine(name, ("8M",))
+    world.replicate(name, source="away")
+    os.unlink(socket)
+    job = world.daemon.wait_job(name, world.daemon.verb(name, "remove", delete_volumes=True)["job"])
+    assert job["error"]["code"] == "platform-unreachable", job["error"]
+    assert world.daemon.show(name)["state"] == "idle"
+    world.daemon.do(name, "remove", delete_volumes=True, force=True)
+    assert [one["name"] for one in world.daemon.get("/replications")["replications"]].count(name) == 0
+    assert [row["kind"] for row in world.daemon.ledger() if row["platform"] == "away"] == ["baseline"]
+    assert len(world.source.checkpoints(name)) == 1
+    # It answers again: the janitor finds what was left.
+    os.symlink("libvirt-sock", socket)
+    world.daemon.post("/reconcile", {"platform": "away"})
+    world.daemon.wait_until(lambda: not [row for row in world.daemon.ledger() if row["platform"] == "away"],
+                            60, "the baseline to be removed")
+    assert world.source.checkpoints(name) == []
+    world.daemon.call("DELETE", "/platforms/away")
 
 
 def test_removal_can_leave_the_volumes(world, name):
