@@ -5,10 +5,16 @@
 #ifdef BF_WITH_LIBVIRT
 extern const struct bf_connector_ops bf_libvirt_ops;
 #endif
+#ifdef BF_WITH_OPENSTACK
+extern const struct bf_connector_ops bf_openstack_ops;
+#endif
 
 const struct bf_connector_ops *const bf_connectors[] = {
 #ifdef BF_WITH_LIBVIRT
     &bf_libvirt_ops,
+#endif
+#ifdef BF_WITH_OPENSTACK
+    &bf_openstack_ops,
 #endif
     NULL,
 };

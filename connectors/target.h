@@ -93,6 +93,8 @@ struct bf_launch_request {
     unsigned cpus;         /* 0: as the source */
     uint64_t memory_bytes; /* 0: as the source */
     const char *disk_bus;  /* NULL: "virtio" */
+    const char *flavor; /* where the platform has such: a size by name; NULL: by cpus and memory */
+    char *const *security_groups; /* of the nics, NULL-terminated; NULL: the platform's default */
     /* UEFI variables of the source (bf_source_firmware_vars()), which the target said it
      * takes; NULL: the firmware starts with its own. */
     const char *firmware_vars;

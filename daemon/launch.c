@@ -361,7 +361,9 @@ int bf_launch_create(struct bf_job *job, struct bf_error *err)
                                         .drill = bf_launch_is_drill(job),
                                         .cpus = (unsigned)inputs->mapping.cpus,
                                         .memory_bytes = inputs->mapping.memory_bytes,
-                                        .disk_bus = inputs->mapping.disk_bus};
+                                        .disk_bus = inputs->mapping.disk_bus,
+                                        .flavor = inputs->mapping.flavor,
+                                        .security_groups = inputs->mapping.security_groups};
     struct bf_platform *target;
     uint64_t since_ms = bf_now_ms();
 

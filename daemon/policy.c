@@ -63,6 +63,8 @@ static const struct bf_member mapping_members[] = {
     {"cpus", BF_MEMBER_COUNT, true, AT(cpus), .min = 1, .max = 1024},
     {"memory_bytes", BF_MEMBER_COUNT, true, AT(memory_bytes), .min = 16 * MIB, .max = 64 * TIB},
     {"disks", BF_MEMBER_KEYS, true, AT(disks)},
+    {"flavor", BF_MEMBER_NAME, true, AT(flavor)},
+    {"security_groups", BF_MEMBER_KEYS, true, AT(security_groups)},
     {"disk_bus", BF_MEMBER_WORD, true, AT(disk_bus), .words = disk_bus_words},
 };
 #undef AT

@@ -68,6 +68,8 @@ struct bf_mapping {
     uint64_t cpus;          /* 0: as the source */
     uint64_t memory_bytes;  /* 0: as the source */
     char **disks;           /* keys, NULL-terminated, or NULL: all that can be replicated */
+    char *flavor;           /* on targets that have such, or NULL: by cpus and memory */
+    char **security_groups; /* of the nics there, NULL-terminated, or NULL: the default */
     char *disk_bus;         /* "virtio", "sata", or NULL: virtio */
 };
 

@@ -39,15 +39,18 @@
     X(rbd_aio_write_zeroes) \
     X(rbd_close) \
     X(rbd_diff_iterate2) \
+    X(rbd_flatten) \
     X(rbd_get_features) \
     X(rbd_get_flags) \
     X(rbd_get_id) \
+    X(rbd_get_overlap) \
     X(rbd_lock_acquire) \
     X(rbd_open) \
     X(rbd_open_by_id_read_only) \
     X(rbd_open_read_only) \
     X(rbd_snap_list) \
     X(rbd_snap_list_end) \
+    X(rbd_snap_rollback) \
     X(rbd_snap_set_by_id) \
     X(rbd_stat) \
     X(rbd_watchers_list) \

@@ -284,8 +284,8 @@ static int call_and_free(struct bf_rbd_call *call, uint64_t deadline_ms, const c
     return rc;
 }
 
-int bf_rbd_link_open(const struct bf_uri *uri, bool write, uint64_t deadline_ms, int cancel_fd,
-                     struct bf_rbd_link **ret_link, struct bf_error *err)
+static int open_link(const struct bf_uri *uri, bool write, bool claim, uint64_t deadline_ms,
+                     int cancel_fd, struct bf_rbd_link **ret_link, struct bf_error *err)
 {
     struct bf_rbd_link *link = bf_xcalloc(1, sizeof(*link));
 
@@ -301,13 +301,25 @@ int bf_rbd_link_open(const struct bf_uri *uri, bool write, uint64_t deadline_ms,
     link->cancel_fd = cancel_fd;
     /* librados' own limit on connecting is to come first: it knows more. */
     if (call_and_free(new_call(link, run_open), deadline_ms + 2000, "open it", err) ||
-        (write && call_and_free(new_call(link, run_claim), deadline_ms + 2 * DEAD_CLIENT_MS,
+        (claim && call_and_free(new_call(link, run_claim), deadline_ms + 2 * DEAD_CLIENT_MS,
                                 "make it ours", err))) {
         bf_rbd_link_close(link);
         return -1;
     }
     *ret_link = link;
     return 0;
+}
+
+int bf_rbd_link_open(const struct bf_uri *uri, bool write, uint64_t deadline_ms, int cancel_fd,
+                     struct bf_rbd_link **ret_link, struct bf_error *err)
+{
+    return open_link(uri, write, write, deadline_ms, cancel_fd, ret_link, err);
+}
+
+int bf_rbd_link_open_beside(const struct bf_uri *uri, uint64_t deadline_ms, int cancel_fd,
+                            struct bf_rbd_link **ret_link, struct bf_error *err)
+{
+    return open_link(uri, true, false, deadline_ms, cancel_fd, ret_link, err);
 }
 
 static int run_close(struct bf_rbd_call *call, struct bf_error *err)

@@ -51,6 +51,10 @@ struct bf_rbd_link {
 int bf_rbd_link_open(const struct bf_uri *uri, bool write, uint64_t deadline_ms, int cancel_fd,
                      struct bf_rbd_link **ret_link, struct bf_error *err)
     __attribute__((nonnull, warn_unused_result));
+/* Writable, beside whoever has it open: for what the owner of the lock does on our behalf. */
+int bf_rbd_link_open_beside(const struct bf_uri *uri, uint64_t deadline_ms, int cancel_fd,
+                            struct bf_rbd_link **ret_link, struct bf_error *err)
+    __attribute__((nonnull, warn_unused_result));
 void bf_rbd_link_close(struct bf_rbd_link *link);
 
 /* The id of a snapshot of the image, given by name or id.  *ret_name: the caller frees it.

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Clones: volumes made from a point's snapshot.  While a conversion has one open it is held; before
+ * its machine starts it is let go. */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "connectors/openstack/cinder.h"
+#include "connectors/openstack/place.h"
+#include "connectors/openstack/refs.h"
+#include "connectors/openstack/serve.h"
+#include "connectors/openstack/target.h"
+
+#define GIB (UINT64_C(1) << 30)
+
+int bf_cloud_clone_point(struct bf_platform *platform, const char *volume_ref,
+                         const char *point_ref, const char *tag, char **ret_clone_ref,
+                         struct bf_error *err)
+{
+    bf_auto_free char *snapshot = NULL;
+    bf_auto_json *members = json_object_new_object();
+    bf_auto_json *volume = NULL;
+    const char *id;
+
+    (void)volume_ref;
+    if (bf_cloud_ref_id(point_ref, "snapshot", &snapshot, err) < 0)
+        return -1;
+    bf_json_add_string(members, "name", tag);
+    bf_json_add_string(members, "snapshot_id", snapshot);
+    json_object_object_add(members, "metadata", bf_cloud_metadata(tag, BF_CLOUD_CLONE_KIND));
+    if (bf_cinder_make_volume(bf_cloud_of(platform), tag, BF_CLOUD_CLONE_KIND, members, &volume,
+                              err) < 0 ||
+        bf_cloud_need_id(volume, "id", &id, err) < 0) {
+        if (err->code == BF_E_VOLUME_GONE)
+            bf_error_recode(err, BF_E_NO_SUCH_POINT);
+        return -1;
+    }
+    *ret_clone_ref = bf_cloud_volume_ref(id, tag);
+    return 0;
+}
+
+int bf_cloud_open_clone(struct bf_platform *platform, const char *clone_ref,
+                        struct bf_target_volume **ret_volume, struct bf_error *err)
+{
+    struct bf_cloud *cloud = bf_cloud_of(platform);
+    bf_auto_free char *id = NULL;
+    bf_auto_json *volume = NULL;
+    bf_auto_json *connection = NULL;
+    bf_auto_rbd_place place = {0};
+    struct bf_cloud_server *server = NULL;
+
+    if (bf_cloud_ref_id(clone_ref, "volume", &id, err) < 0 ||
+        bf_cinder_volume(cloud, id, &volume, err) < 0 ||
+        bf_cinder_hold(cloud, id, &connection, err) < 0)
+        return -1;
+    if (bf_rbd_place_read(cloud, connection, &place, err) < 0 ||
+        bf_cloud_serve(cloud, &place, &server, err) < 0) {
+        bf_auto_error ignored = BF_ERROR_INIT;
+
+        (void)bf_cinder_let_go(cloud, id, &ignored);
+        return -1;
+    }
+    struct bf_cloud_volume *own = bf_xcalloc(1, sizeof(*own));
+    own->base.platform = platform;
+    own->base.spec = (struct bf_endpoint_spec){.uri = bf_xstrdup(bf_cloud_server_uri(server)),
+                                               .format = bf_xstrdup("raw"),
+                                               .map = BF_MAP_ALLOCATION,
+                                               .size_bytes = bf_cloud_number(volume, "size") * GIB};
+    own->server = server;
+    own->release = bf_steal(id);
+    *ret_volume = &own->base;
+    return 0;
+}
+
+int bf_cloud_delete_clone(struct bf_platform *platform, const char *clone_ref, struct bf_error *err)
+{
+    bf_auto_free char *id = NULL;
+
+    if (bf_cloud_ref_id(clone_ref, "volume", &id, err) < 0)
+        return -1;
+    return bf_cinder_delete_volume(bf_cloud_of(platform), id, err);
+}
+
+/* Cinder has no call for it: the image is flattened by librbd.  Cinder sees that the snapshot has
+ * no children any more when it deletes it. */
+int bf_cloud_detach_clone(struct bf_platform *platform, const char *machine_ref,
+                          const char *clone_ref, struct bf_deadline deadline, struct bf_error *err)
+{
+    struct bf_cloud *cloud = bf_cloud_of(platform);
+    bf_auto_free char *id = NULL;
+    bf_auto_json *volume = NULL;
+    bf_auto_json *connection = NULL;
+    bf_auto_rbd_place place = {0};
+
+    (void)machine_ref;
+    if (bf_cloud_ref_id(clone_ref, "volume", &id, err) < 0 ||
+        bf_cinder_volume(cloud, id, &volume, err) < 0)
+        return -1;
+    struct json_object *attachments = bf_cloud_at(volume, "attachments");
+    const char *attachment =
+        json_object_is_type(attachments, json_type_array)
+            ? bf_cloud_id(json_object_array_get_idx(attachments, 0), "attachment_id")
+            : NULL;
+    if (!attachment)
+        return bf_fail(err, BF_E_MACHINE_STATE, 0, "volume %s is not attached to its machine", id);
+    if (bf_cinder_connection(cloud, attachment, &connection, err) < 0 ||
+        bf_rbd_place_read(cloud, connection, &place, err) < 0)
+        return -1;
+    bf_auto_free char *uri = bf_rbd_place_uri(cloud, &place, NULL);
+    return bf_rbd_place_do(cloud, "flatten", uri, deadline, err);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* blockferry-rbd VERB URI: what the service needs of an RBD image besides its bytes.
+ *
+ *   info URI            {"size", "fsid", "parent", "fast_diff"}
+ *   rollback URI@SNAP   the image becomes what the snapshot holds; nobody else may have it open
+ *   flatten URI         the image no longer needs its parent; a machine may be running on it
+ *
+ * A program of its own, so that librbd never runs in the service.  Its answer is one line of JSON
+ * on standard output, {"code", "message"} when it failed; the exit status is 0 if there is an
+ * answer.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "nbd/rbd_link.h"
+
+#define DEADLINE_MS 30000
+
+static void uri_done_at(struct bf_uri *uri)
+{
+    bf_uri_done(uri);
+}
+
+static void link_close_at(struct bf_rbd_link **at)
+{
+    bf_rbd_link_close(*at);
+}
+#define auto_link __attribute__((cleanup(link_close_at))) struct bf_rbd_link
+
+static int fail(const struct bf_rbd_link *link, int rc, const char *doing, struct bf_error *err)
+{
+    return bf_fail(err, rc == -EROFS || rc == -EBUSY ? BF_E_IN_USE : BF_E_WRITE_ERROR, -rc,
+                   "%s: cannot %s", link->name, doing);
+}
+
+static int do_info(struct bf_uri *uri, struct json_object *answer, struct bf_error *err)
+{
+    auto_link *link = NULL;
+    uint64_t overlap = 0, flags = 0;
+    char fsid[64] = "";
+
+    if (bf_rbd_link_open(uri, false, DEADLINE_MS, -1, &link, err))
+        return -1;
+    int rc = bf_ceph.rbd_get_overlap(link->image, &overlap);
+    if (rc >= 0)
+        rc = bf_ceph.rbd_get_flags(link->image, &flags);
+    if (rc >= 0)
+        rc = bf_ceph.rados_cluster_fsid(link->cluster, fsid, sizeof(fsid));
+    if (rc < 0)
+        return fail(link, rc, "look at the image", err);
+    bf_json_add_u64(answer, "size", link->size);
+    bf_json_add_string(answer, "fsid", fsid);
+    bf_json_add_bool(answer, "parent", overlap > 0);
+    bf_json_add_bool(answer, "fast_diff",
+                     (link->features & RBD_FEATURE_FAST_DIFF) &&
+                         !(flags & (RBD_FLAG_OBJECT_MAP_INVALID | RBD_FLAG_FAST_DIFF_INVALID)));
+    return 0;
+}
+
+static int do_rollback(struct bf_uri *uri, struct json_object *answer, struct bf_error *err)
+{
+    auto_link *link = NULL;
+    bf_auto_free char *snapshot = bf_steal(uri->rbd_snapshot);
+
+    (void)answer;
+    if (!snapshot)
+        return bf_fail(err, BF_E_URI, 0, "%s names no snapshot", uri->text);
+    /* Claimed first: a rollback under the feet of another client would be taken for granted. */
+    if (bf_rbd_link_open(uri, true, DEADLINE_MS, -1, &link, err))
+        return -1;
+    int rc = bf_ceph.rbd_snap_rollback(link->image, snapshot);
+    return rc < 0 ? fail(link, rc, "roll back", err) : 0;
+}
+
+static int do_flatten(struct bf_uri *uri, struct json_object *answer, struct bf_error *err)
+{
+    auto_link *link = NULL;
+    uint64_t overlap = 0;
+
+    (void)answer;
+    /* Not claimed: a machine has it open, and does the work for us. */
+    if (bf_rbd_link_open_beside(uri, DEADLINE_MS, -1, &link, err))
+        return -1;
+    int rc = bf_ceph.rbd_get_overlap(link->image, &overlap);
+    if (rc >= 0 && overlap > 0)
+        rc = bf_ceph.rbd_flatten(link->image);
+    return rc < 0 ? fail(link, rc, "flatten", err) : 0;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(struct bf_uri *uri, struct json_object *answer, struct bf_error *err);
+} verbs[] = {
+    {"info", do_info},
+    {"rollback", do_rollback},
+    {"flatten", do_flatten},
+};
+
+static int run(const char *verb, const char *text, struct json_object *answer, struct bf_error *err)
+{
+    __attribute__((cleanup(uri_done_at))) struct bf_uri uri = {0};
+
+    if (bf_uri_parse(text, &uri, err))
+        return -1;
+    if (uri.kind != BF_URI_RBD)
+        return bf_fail(err, BF_E_URI, 0, "%s is not the URI of an RBD image", text);
+    if (bf_ceph_load(err))
+        return -1;
+    for (size_t i = 0; i < bf_array_length(verbs); i++)
+        if (bf_streq(verbs[i].name, verb))
+            return verbs[i].run(&uri, answer, err);
+    return bf_fail(err, BF_E_BAD_INPUT, 0, "%s is no verb", verb);
+}
+
+int main(int argc, char *argv[])
+{
+    bf_auto_json *answer = json_object_new_object();
+    bf_auto_error err = BF_ERROR_INIT;
+
+    bf_log_open("blockferry-rbd", BF_LOG_NOTICE);
+    if (argc != 3) {
+        fputs("usage: blockferry-rbd info|rollback|flatten URI\n", stderr);
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    if (run(argv[1], argv[2], answer, &err)) {
+        bf_json_add_string(answer, "code", bf_error_id(err.code));
+        bf_json_add_string(answer, "message", err.message);
+    }
+    puts(bf_json_text(answer));
+    fflush(stdout);
+    /* An abandoned call's thread may be in librbd still. */
+    _exit(0);
+}
