@@ -24,9 +24,9 @@ int bf_cinder_pools(struct bf_cloud *cloud, struct json_object **ret_pools, stru
                                        .minor = BF_CINDER_MINOR},
             "pools", ret_pools, err) == 0)
         return 0;
-    if (cloud->status != 403)
+    if (err->code == BF_E_CANCELLED || cloud->status < 400)
         return -1;
-    bf_error_clear(err); /* an admin of another kind */
+    bf_error_clear(err); /* an admin of another kind, or a cloud that cannot tell */
     *ret_pools = json_object_new_array();
     return 0;
 }
