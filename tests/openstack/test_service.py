@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service from a libvirt machine to a real cloud and back again: rounds, drill, cutover, rollback, confirm."""
+import os
+import re
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../daemon"))
+
+import ferry  # noqa: E402  pylint: disable=wrong-import-position
+
+NAME = "tiny guest"
+MAC = "52:54:00:77:00:11"
+
+
+class World:
+    """A libvirtd, a cloud with two projects, and one daemon that knows them all."""
+
+    def __init__(self, cloud):
+        self.cloud = cloud
+        self.directory = tempfile.mkdtemp(prefix="bf-", dir="/tmp")
+        self.lab = ferry.Lab(f"{self.directory}/a")
+        os.mkdir(f"{self.directory}/d")
+        self.daemon = ferry.Daemon(f"{self.directory}/d")
+        self.daemon.start()
+        self.daemon.post("/platforms", {"name": "kvm", "type": "libvirt", "url": self.lab.uri})
+        for name in ("source", "target"):
+            self.daemon.post("/platforms", {
+                "name": name, "type": "openstack", "url": f"cloud:{name}",
+                "options": {"clouds_yaml": cloud.clouds, "ceph_conf": cloud.conf, "ceph_user": "mover"}})
+        self.target = cloud.project("target")
+        self.source = cloud.project("source")
+        for project in (self.source, self.target):
+            mark_isolated(project)
+
+    def close(self):
+        try:
+            if self.daemon.process:
+                self.daemon.stop()
+        finally:
+            self.lab.stop()
+            if not os.environ.get("BLOCKFERRY_KEEP"):
+                shutil.rmtree(self.directory, ignore_errors=True)
+
+    def replicate(self, source, machine, target, name, mapping, **policy):
+        self.daemon.post("/replications", {
+            "source": source, "machine": machine, "target": target, "name": name, "start": True, "mapping": mapping,
+            "policy": {"interval": None, "convert": "none", "shutdown": "ask", "shutdown_timeout": "90s",
+                       "boot_timeout": "200s", **policy}})
+        return self.daemon.wait_state(name, "idle")
+
+    def left(self, project):
+        """What of ours is in a project, asked of the cloud itself."""
+        cloud = project.cloud
+        things = cloud.get("volumev3", "/volumes/detail")["volumes"]
+        things += cloud.get("volumev3", "/snapshots/detail")["snapshots"]
+        things += cloud.get("compute", "/servers/detail")["servers"]
+        found = [thing["name"] for thing in things if "blockferry" in thing.get("metadata", {})]
+        ports = cloud.get("network", "/ports")["ports"]
+        return found + [port["name"] for port in ports if port["name"].startswith("bf-")]
+
+    def servers(self, project):
+        return {one["name"]: one for one in project.cloud.get("compute", "/servers/detail")["servers"]}
+
+
+def mark_isolated(project):
+    """A member does not see a network's type; its owner says what it is."""
+    for network in project.cloud.get("network", "/networks?name=isolated")["networks"]:
+        project.cloud.call("network", "PUT", f"/networks/{network['id']}/tags/blockferry-isolated")
+
+
+@pytest.fixture(scope="module")
+def world(cloud):
+    one = World(cloud)
+    yield one
+    one.close()
+
+
+def booted_line(launch):
+    return re.search(r"BOOTMARK .*", launch["console_tail"]).group(0)
+
+
+# --- libvirt to OpenStack ---
+
+@pytest.fixture(scope="module")
+def guest(world):
+    """A machine that boots in seconds, writes records to its disk and says so on its console."""
+    image = f"{world.directory}/a/images/guest.qcow2"
+    ferry.run(f"{ferry.LAB}/images", "copy", "tiny", image, "qcow2", timeout=600)
+    world.lab.domain("define", NAME, "--disk", f"{image},bus=sata,format=qcow2", "--net", "lab", "--mac", MAC,
+                     "--memory", "128")
+    world.lab.domain("start", NAME)
+    world.lab.domain("wait", NAME, "RECORD last=", timeout=200)
+    one = world.replicate("kvm", NAME, "target", "g",
+                          {"storage": "rbd-b", "default_network": "prod", "isolated_network": "isolated"})
+    assert one["last_round"]["kind"] == "full"
+    return "g"
+
+
+def test_deltas_carry_what_changed(world, guest):
+    world.daemon.do(guest, "sync")
+    last = world.daemon.show(guest)["last_round"]
+    assert last["kind"] == "delta", last
+    assert last["sent_bytes"] < 8 << 20, last
+
+
+def test_drill_on_an_isolated_network(world, guest):
+    world.daemon.do(guest, "drill")
+    launch = world.daemon.show(guest)["launch"]
+    assert launch["state"] == "booted", launch
+    assert "disk=virtio_blk" in booted_line(launch) and "missing=0" in booted_line(launch)
+    server = world.servers(world.target)[f"{NAME}-drill"]
+    assert server["status"] == "ACTIVE" and list(server["addresses"]) == ["isolated"]
+    assert server["addresses"]["isolated"][0]["OS-EXT-IPS-MAC:mac_addr"] == MAC
+    assert world.lab.virsh("domstate", NAME) == "running"
+    world.daemon.do(guest, "sync")
+    assert world.daemon.show(guest)["last_round"]["kind"] == "delta"
+    world.daemon.do(guest, "drill-end")
+    assert world.servers(world.target) == {}
+
+
+def last_record(path):
+    with open(path, encoding="utf-8", errors="replace") as console:
+        return max(int(n) for n in re.findall(r"last=(\d+)", console.read()))
+
+
+def test_cutover_and_rollback(world, guest):
+    world.daemon.do(guest, "cutover", yes=True)
+    one = world.daemon.show(guest)
+    assert one["state"] == "confirm-pending"
+    assert world.lab.virsh("domstate", NAME) == "shut off"
+    server = world.servers(world.target)[NAME]
+    assert server["status"] == "ACTIVE" and list(server["addresses"]) == ["prod"]
+    written = last_record(f"{world.directory}/a/console/{NAME}.log")
+    line = booted_line(one["launch"])
+    assert int(re.search(r"last=(\d+)", line).group(1)) >= written and "missing=0" in line
+    world.daemon.do(guest, "rollback")
+    assert world.daemon.show(guest)["state"] == "rolled-back"
+    assert world.lab.virsh("domstate", NAME) == "running" and world.servers(world.target) == {}
+    world.lab.domain("wait", NAME, "RECORD last=", timeout=200)
+    world.daemon.do(guest, "sync")
+    assert world.daemon.show(guest)["last_round"]["kind"] == "delta"
+
+
+def test_confirm_leaves_nothing_of_ours(world, guest):
+    world.daemon.do(guest, "cutover", yes=True)
+    server = world.servers(world.target)[NAME]
+    world.daemon.do(guest, "confirm")
+    assert world.daemon.show(guest)["state"] == "done" and world.daemon.ledger() == []
+    assert world.servers(world.target)[NAME]["id"] == server["id"]
+    assert world.left(world.target) == []
+    volume = server["os-extended-volumes:volumes_attached"][0]["id"]
+    info = world.cloud.rbd("info", f"volumes-b/volume-{volume}")
+    assert "parent" not in info, info
+    world.daemon.do(guest, "remove")
+    assert world.servers(world.target)[NAME]["status"] == "ACTIVE"
+    world.target.remove("compute", f"/servers/{server['id']}")
+    world.target.remove("volumev3", f"/volumes/{volume}")
