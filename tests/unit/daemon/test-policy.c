@@ -30,11 +30,13 @@ static struct json_object *json_of(const char *text)
     "\"retries\":0}"
 #define MAPPING_DEFAULTS                                                                           \
     "{\"storage\":null,\"networks\":{},\"default_network\":null,\"isolated_network\":null,"        \
-    "\"machine_name\":null,\"cpus\":null,\"memory_bytes\":null,\"disks\":null,\"disk_bus\":null}"
+    "\"machine_name\":null,\"cpus\":null,\"memory_bytes\":null,\"disks\":null,\"flavor\":null,"    \
+    "\"security_groups\":null,\"disk_bus\":null}"
 #define MAPPING_OTHER                                                                              \
     "{\"storage\":\"fast pool\",\"networks\":{\"a\":\"x\",\"b net\":\"y\"},"                       \
     "\"default_network\":\"lan\",\"isolated_network\":\"lab\",\"machine_name\":\"Grüße 名\","   \
-    "\"cpus\":4,\"memory_bytes\":1073741824,\"disks\":[\"sda\",\"sdc\"],\"disk_bus\":\"sata\"}"
+    "\"cpus\":4,\"memory_bytes\":1073741824,\"disks\":[\"sda\",\"sdc\"],\"flavor\":\"m1\","        \
+    "\"security_groups\":[\"web\"],\"disk_bus\":\"sata\"}"
 
 static void test_policy_texts(void)
 {
