@@ -22,6 +22,7 @@ struct bf_progress {
     bool bar; /* standard error is a terminal: draw there */
     bool drawn;
     char *step; /* shown last */
+    char *text; /* likewise */
     int tenth;  /* of the work, shown last */
     uint64_t shown_ms;
 };
@@ -128,7 +129,8 @@ static void print_line(struct bf_progress *progress, const char *step, const cha
     bool new_step = !bf_streq(step, progress->step);
     bool moved = percent / 10 != progress->tenth && percent >= 0;
 
-    if (!new_step && !moved && bf_now_ms() - progress->shown_ms < LINE_EVERY_MS)
+    if (!new_step && !moved &&
+        (bf_streq(text, progress->text) || bf_now_ms() - progress->shown_ms < LINE_EVERY_MS))
         return;
     if (percent >= 0)
         fprintf(progress->out, "  %s: %d%%, %s\n", step, percent, text);
@@ -139,6 +141,8 @@ static void print_line(struct bf_progress *progress, const char *step, const cha
     progress->shown_ms = bf_now_ms();
     free(progress->step);
     progress->step = bf_xstrdup(step);
+    free(progress->text);
+    progress->text = bf_xstrdup(text);
 }
 
 void bf_progress_show(struct bf_progress *progress, struct json_object *job)
@@ -165,5 +169,6 @@ void bf_progress_done(struct bf_progress *progress)
         fflush(progress->out);
     }
     free(progress->step);
+    free(progress->text);
     free(progress);
 }

@@ -58,9 +58,7 @@ int bf_platform_access_open(const struct bf_platform_access *access, const char 
 
     if (bf_directory_make(work_directory, 0700, err) != 0)
         return -1;
-    if (bf_platform_open(&conf, ret_platform, err) != 0)
-        return bf_fail_in(err, "platform %s", access->row.name);
-    return 0;
+    return bf_platform_open(&conf, ret_platform, err);
 }
 
 static int load(struct bf_service *service, const char *replication_id, struct bf_inputs *inputs,

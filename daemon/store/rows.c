@@ -179,10 +179,8 @@ static int constraint_fail(struct bf_store *store, const struct store_table *tab
         if (strstr(words, "replications.machine_id"))
             return bf_fail(err, BF_E_ALREADY_REPLICATED, 0,
                            "another replication of this machine exists");
-        bf_fail(err, BF_E_EXISTS, 0, "a %s of this %s exists already", table->noun,
-                strstr(words, ".name") ? "name" : "key");
-        bf_error_evidence(err, words);
-        return -1;
+        return bf_fail(err, BF_E_EXISTS, 0, "a %s of this %s exists already", table->noun,
+                       strstr(words, ".name") ? "name" : "key");
     case SQLITE_CONSTRAINT_FOREIGNKEY:
         return bf_fail(err, table->orphan, 0, "what the %s belongs to does not exist", table->noun);
     default:
