@@ -88,5 +88,6 @@
     X(GUEST_UNKNOWN, UNSUPPORTED, false, "no operating system was recognised on the disks", "set conversion to none if the guest boots on virtio as it is") \
     X(GUEST_ENCRYPTED, UNSUPPORTED, false, "the guest's disk is encrypted", "unlock it inside the guest, or set conversion to none if the guest has virtio drivers") \
     X(GUEST_HIBERNATED, CONFLICT, true, "the guest is hibernated or was not shut down cleanly", "start it, switch off Fast Startup, shut it down fully") \
+    X(GUEST_TIMEOUT, TRANSIENT, true, "the guest's disks could not be read or changed within the time allowed", "see the evidence; check that the storage below answers, and that the guest's file systems are sound") \
     X(GUEST_UNSUPPORTED, UNSUPPORTED, false, "the guest's operating system is not supported by the conversion", "set conversion to none if the guest has virtio drivers")
 /* clang-format on */

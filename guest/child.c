@@ -21,6 +21,10 @@
  * up to 1 GiB of translated code and its libraries; 8 GiB stops only a runaway. */
 #define MEMORY_LIMIT_BYTES ((uint64_t)8 << 30)
 
+/* Processor seconds of each process for each second until the deadline: the appliance's qemu runs
+ * its processors and its disks in threads. */
+#define CPU_FACTOR 4
+
 struct output {
     struct bf_buf kept; /* the last output */
     struct bf_buf line; /* an unfinished line */
@@ -135,6 +139,14 @@ static int run(const struct bf_guest_child *child, struct bf_process *process,
     return bf_process_wait(process, bf_deadline_in(GROUP_END_MS), -1, ret_status, err);
 }
 
+/* The deadline ends the program; this ends what would outlive it or spin beside it. */
+static uint64_t cpu_limit(struct bf_deadline deadline)
+{
+    int left_ms = bf_deadline_left(deadline);
+
+    return left_ms < 0 ? 0 : ((uint64_t)left_ms / 1000 + 1) * CPU_FACTOR;
+}
+
 int bf_guest_child_run(const struct bf_guest_child *child, int *ret_status, char **ret_output,
                        struct bf_error *err)
 {
@@ -144,7 +156,8 @@ int bf_guest_child_run(const struct bf_guest_child *child, int *ret_status, char
                                    .env = child->env,
                                    .stdin_pipe = child->input != NULL,
                                    .stdout_pipe = true,
-                                   .memory_limit_bytes = MEMORY_LIMIT_BYTES};
+                                   .memory_limit_bytes = MEMORY_LIMIT_BYTES,
+                                   .cpu_limit_seconds = cpu_limit(child->deadline)};
     struct bf_process *process = NULL;
     struct output output = {0};
     int status = 0, result;

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "guest/export.h"
 #include "guest/fast.h"
+#include "guest/plan.h"
 #include "guest/v2v.h"
 
 static const char *const mode_names[] = {
@@ -52,7 +53,7 @@ void bf_convert_sweep(const char *work_directory)
     bf_export_sweep(work_directory);
 }
 
-static int check_request(const struct bf_convert_request *request, struct bf_error *err)
+int bf_convert_check_request(const struct bf_convert_request *request, struct bf_error *err)
 {
     struct stat status;
 
@@ -65,6 +66,29 @@ static int check_request(const struct bf_convert_request *request, struct bf_err
         return bf_fail(err, BF_E_BAD_INPUT, 0, "the driver tree or ISO %s is not there",
                        request->virtio_win);
     return 0;
+}
+
+void bf_convert_time_is_over(struct bf_error *err)
+{
+    if (err->code == BF_E_DEADLINE)
+        bf_error_recode(err, BF_E_GUEST_TIMEOUT);
+}
+
+bool bf_convert_is_needless(enum bf_convert_mode mode, struct json_object *plan,
+                            struct bf_convert_report *ret_report)
+{
+    if ((mode != BF_CONVERT_AUTO && mode != BF_CONVERT_FAST) ||
+        !bf_streq(bf_plan_method(plan), "none"))
+        return false;
+    *ret_report = (struct bf_convert_report){
+        .method = bf_xstrdup("none"),
+        .guest_os = bf_xstrdup(bf_plan_text(bf_plan_part(plan, "os"), "product")),
+        .virtio = true,
+        .planned = true,
+        .log_tail = bf_xstrdup("the guest has virtio, as its plan says; nothing to do\n"),
+        .warnings = json_object_new_array(),
+    };
+    return true;
 }
 
 /* The fast way left the clones as they were: the other one may know this guest. */
@@ -104,6 +128,12 @@ static int dispatch(const struct bf_convert_request *request, struct bf_convert_
     case BF_CONVERT_V2V:
         return bf_v2v_run(request, report, err);
     case BF_CONVERT_AUTO:
+        /* The fast way was seen to refuse this guest: no second look. */
+        if (bf_streq(bf_plan_method(request->plan), "v2v")) {
+            report->planned = true;
+            return bf_v2v_run(request, report, err);
+        }
+        return run_fast(request, report, err);
     case BF_CONVERT_FAST:
     case BF_CONVERT_MODE_MAX:
     default:
@@ -118,10 +148,12 @@ int bf_convert_run(const struct bf_convert_request *request, struct bf_convert_r
     uint64_t begin_ms = bf_now_ms();
 
     assert((unsigned)request->mode < BF_CONVERT_MODE_MAX && request->name);
-    if (check_request(request, err) < 0)
+    if (bf_convert_check_request(request, err) < 0)
         return -1;
-    if (dispatch(request, &report, err) < 0) {
+    if (!bf_convert_is_needless(request->mode, request->plan, &report) &&
+        dispatch(request, &report, err) < 0) {
         bf_convert_report_done(&report);
+        bf_convert_time_is_over(err);
         return bf_fail_in(err, "conversion of %s", request->name);
     }
     if (!report.warnings)

@@ -7,6 +7,7 @@
  * A guest must not be converted twice; the caller remembers that it was.
  *
  * Blocking: minutes; ends soon after cancel_fd becomes readable, and at the deadline.
+ *           A deadline that passed is BF_E_GUEST_TIMEOUT.
  * Isolation: the guest's file systems are parsed only inside libguestfs's appliance, in a
  * child process without secrets of any platform.
  */
@@ -39,6 +40,9 @@ struct bf_convert_request {
     const char *const *macs;
     size_t mac_count;
     const char *virtio_win; /* directory or ISO with Windows drivers; NULL: the default places */
+    /* What an inspection of this guest found (plan.h), borrowed; NULL: none.  Mode auto follows its
+     * method, and the fast way opens the guest by it. */
+    struct json_object *plan;
     /* Exists, private, for mount points and sockets; best at most 65 bytes long (a longer one has
      * sockets made in /tmp, where a killed conversion leaves empty directories). */
     const char *work_directory;
@@ -56,6 +60,7 @@ struct bf_convert_request {
 struct bf_convert_report {
     char *method;                 /* "none", "fast", "v2v" */
     char *guest_os;               /* "Debian GNU/Linux 12"; NULL unknown */
+    bool planned;                 /* the plan stood in for an inspection */
     bool virtio;                  /* virtio drivers are in place, by evidence */
     char *log_tail;               /* last lines of the tool */
     struct json_object *warnings; /* array of texts */
@@ -65,6 +70,16 @@ struct bf_convert_report {
 int bf_convert_run(const struct bf_convert_request *request, struct bf_convert_report *ret_report,
                    struct bf_error *err);
 void bf_convert_report_done(struct bf_convert_report *report);
+
+/* The plan says that the guest needs nothing, and the mode leaves it to the plan: the report
+ * without any disk being opened.  False: it has to be converted. */
+bool bf_convert_is_needless(enum bf_convert_mode mode, struct json_object *plan,
+                            struct bf_convert_report *ret_report);
+
+/* For inspect.c.  What both need of a request; BF_E_BAD_INPUT. */
+int bf_convert_check_request(const struct bf_convert_request *request, struct bf_error *err);
+/* A deadline that passed in a guest's disks is an error of its own: they may never answer. */
+void bf_convert_time_is_over(struct bf_error *err);
 
 /* After a crash: detach the mounts which killed conversions left below the directory, so that it
  * can be removed. */

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* blockferry-convert: makes one Linux guest's disks boot on virtio, in one appliance session.
+/* blockferry-convert: makes one Linux guest's disks boot on virtio, in one appliance session; or
+ * only looks what that would need.
  *
  * A program of its own, because libguestfs reads what a guest wrote: it gets no secret, has
  * limits of memory, and can be killed with its appliance.  Used by blockferryd only:
  *
  *     blockferry-convert RESULT-FILE < REQUEST
  *
- * REQUEST   {"disks": [{"uri", "format"}, ...], "macs": ["52:54:...", ...]}
- * RESULT    {"error": {...}}, or {"guest_os", "changes": [text, ...], "warnings": [text, ...]};
- * with error code guest-unsupported nothing was changed, and virt-v2v may be tried Standard output:
- * a line of progress each "[ seconds] text", as virt-v2v does. */
+ * REQUEST   {"mode": "convert"|"inspect", "disks": [{"uri", "format"}, ...],
+ *            "macs": ["52:54:...", ...], "plan"?: {...}}
+ *           "inspect": the disks are opened read-only.  "plan" (plan.h) stands in for the
+ * inspection of a conversion; a guest that is not as planned is inspected after all. RESULT
+ * {"error": {...}}, or for "inspect" {"plan"}, or
+ *           {"guest_os", "changes": [text, ...], "warnings": [text, ...], "planned": bool};
+ * with "untouched" beside an error nothing was changed, and virt-v2v may be tried.
+ * Standard output: a line of progress each "[ seconds] text", as virt-v2v does. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +24,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "guest/inspect_guest.h"
 #include "guest/linux.h"
+#include "guest/plan.h"
 #include "guest/session.h"
 
 #define REQUEST_MAX ((size_t)1 << 20)
@@ -51,18 +58,21 @@ static int add_disks(struct bf_session *session, struct json_object *request, st
     return 0;
 }
 
-static void plan_network(struct bf_session *session, struct json_object *request)
+struct mac_list {
+    const char *macs[MACS_MAX];
+    size_t count;
+};
+
+static void read_macs(struct json_object *request, struct mac_list *ret)
 {
     bf_auto_error ignored = BF_ERROR_INIT;
     struct json_object *list = NULL;
-    const char *macs[MACS_MAX];
-    size_t count = 0;
 
+    *ret = (struct mac_list){.count = 0};
     if (bf_json_opt_array(request, "", "macs", &list, &ignored) < 0 || !list)
         return;
-    for (size_t i = 0; i < json_object_array_length(list) && count < MACS_MAX; i++)
-        macs[count++] = json_object_get_string(json_object_array_get_idx(list, i));
-    bf_linux_plan_network(session, macs, count);
+    for (size_t i = 0; i < json_object_array_length(list) && ret->count < MACS_MAX; i++)
+        ret->macs[ret->count++] = json_object_get_string(json_object_array_get_idx(list, i));
 }
 
 /* Failed before the first change, for a reason that virt-v2v may not have. */
@@ -71,28 +81,52 @@ static bool is_untouched(const struct bf_error *err, bool applying)
     return !applying && (err->code == BF_E_GUEST_UNSUPPORTED || err->code == BF_E_CONVERT_FAILED);
 }
 
-static int plan(struct bf_session *session, struct json_object *request, struct bf_error *err)
+static int decide(struct bf_session *session, struct json_object *request, struct bf_error *err)
 {
+    struct mac_list list;
+
     say("Reading the guest");
     if (bf_linux_plan_initrd(session, err) < 0 || bf_linux_plan_generators(session, err) < 0 ||
         bf_linux_plan_names(session, err) < 0)
         return -1;
-    plan_network(session, request);
+    read_macs(request, &list);
+    bf_linux_plan_network(session, list.macs, list.count);
     return 0;
 }
 
-static int convert(struct bf_session *session, struct json_object *request, bool *ret_applying,
-                   struct bf_error *err)
+/* By the plan, if there is one and it still holds. */
+static int open_guest(struct bf_session *session, struct json_object *request, bool *ret_planned,
+                      struct bf_error *err)
+{
+    struct json_object *plan = NULL;
+    bf_auto_free char *why = NULL;
+
+    if (bf_json_opt_object(request, "", "plan", &plan, err) < 0)
+        return -1;
+    if (plan) {
+        say("Opening the guest by its plan");
+        *ret_planned = bf_plan_open(session, plan, &why);
+        if (*ret_planned)
+            return 0;
+        bf_session_warn(session, "the guest is not as planned (%s); it was inspected again", why);
+    }
+    say("Inspecting the guest");
+    return bf_session_open_guest(session, err);
+}
+
+static int start(struct bf_session *session, struct json_object *request, struct bf_error *err)
 {
     if (add_disks(session, request, err) < 0)
         return -1;
     say("Starting the appliance");
-    if (bf_session_launch(session, err) < 0)
-        return -1;
-    say("Inspecting the guest");
-    if (bf_session_open_guest(session, err) < 0)
-        return -1;
-    if (plan(session, request, err) < 0)
+    return bf_session_launch(session, err);
+}
+
+static int convert(struct bf_session *session, struct json_object *request, bool *ret_planned,
+                   bool *ret_applying, struct bf_error *err)
+{
+    if (start(session, request, err) < 0 || open_guest(session, request, ret_planned, err) < 0 ||
+        decide(session, request, err) < 0)
         return -1;
     say("Changing the guest");
     *ret_applying = true;
@@ -105,7 +139,25 @@ static int convert(struct bf_session *session, struct json_object *request, bool
     return 0;
 }
 
-static struct json_object *report(struct bf_session *session)
+static int inspect(struct bf_session *session, struct json_object *request,
+                   struct json_object *plan, struct bf_error *err)
+{
+    struct mac_list list;
+    struct bf_inspect_macs macs = {.macs = list.macs};
+
+    read_macs(request, &list);
+    macs.count = list.count;
+    session->read_only = true;
+    if (start(session, request, err) < 0)
+        return -1;
+    say("Inspecting the guest");
+    if (bf_inspect_guest(session, &macs, plan, err) < 0 || bf_session_close(session, err) < 0)
+        return -1;
+    say("Done");
+    return 0;
+}
+
+static struct json_object *report(struct bf_session *session, bool planned)
 {
     struct json_object *value = json_object_new_object();
     struct json_object *changes = json_object_new_array();
@@ -121,7 +173,39 @@ static struct json_object *report(struct bf_session *session)
     json_object_object_add(value, "warnings",
                            session->warnings ? json_object_get(session->warnings)
                                              : json_object_new_array());
+    bf_json_add_bool(value, "planned", planned);
     return value;
+}
+
+static struct json_object *failure(const struct bf_error *err, bool untouched)
+{
+    struct json_object *result = json_object_new_object();
+
+    json_object_object_add(result, "error", bf_json_error(err));
+    bf_json_add_bool(result, "untouched", untouched);
+    return result;
+}
+
+static struct json_object *answer(struct bf_session *session, struct json_object *request)
+{
+    bf_auto_error err = BF_ERROR_INIT;
+    bf_auto_json *plan = NULL;
+    const char *mode = NULL;
+    bool planned = false, applying = false;
+    struct json_object *result;
+
+    if (bf_json_opt_string(request, "", "mode", &mode, &err) < 0)
+        return failure(&err, true);
+    if (!bf_streq(mode, "inspect"))
+        return convert(session, request, &planned, &applying, &err) == 0
+                   ? report(session, planned)
+                   : failure(&err, is_untouched(&err, applying));
+    plan = bf_plan_new();
+    if (inspect(session, request, plan, &err) < 0)
+        return failure(&err, true);
+    result = json_object_new_object();
+    json_object_object_add(result, "plan", json_object_get(plan));
+    return result;
 }
 
 static int run(const char *result_file, struct bf_session *session, struct bf_error *err)
@@ -129,21 +213,13 @@ static int run(const char *result_file, struct bf_session *session, struct bf_er
     bf_auto_free char *text = NULL;
     bf_auto_json *request = NULL;
     bf_auto_json *result = NULL;
-    bf_auto_error failed = BF_ERROR_INIT;
-    bool applying = false;
     const char *out;
     size_t length = 0;
 
     if (bf_fd_read_all(0, REQUEST_MAX, &text, &length, err) < 0 ||
         bf_json_parse(text, length, &request, err) < 0)
         return -1;
-    if (convert(session, request, &applying, &failed) == 0) {
-        result = report(session);
-    } else {
-        result = json_object_new_object();
-        json_object_object_add(result, "error", bf_json_error(&failed));
-        bf_json_add_bool(result, "untouched", is_untouched(&failed, applying));
-    }
+    result = answer(session, request);
     out = bf_json_text(result);
     return bf_file_replace(result_file, out, strlen(out), 0600, err);
 }

@@ -11,7 +11,7 @@
 #include "guest/appliance.h"
 #include "guest/child.h"
 
-static char *request_text(const struct bf_convert_request *request)
+static char *request_text(const struct bf_convert_request *request, const char *mode)
 {
     bf_auto_json *value = json_object_new_object();
     struct json_object *disks = json_object_new_array();
@@ -27,8 +27,11 @@ static char *request_text(const struct bf_convert_request *request)
     }
     for (size_t i = 0; i < request->mac_count; i++)
         json_object_array_add(macs, json_object_new_string(request->macs[i]));
+    bf_json_add_string(value, "mode", mode);
     json_object_object_add(value, "disks", disks);
     json_object_object_add(value, "macs", macs);
+    if (request->plan)
+        json_object_object_add(value, "plan", json_object_get(request->plan));
     return bf_xstrdup(bf_json_text(value));
 }
 
@@ -59,7 +62,8 @@ static int read_report(struct json_object *result, struct bf_convert_report *rep
 
     if (bf_json_get_array(result, "", "changes", &changes, err) < 0 ||
         bf_json_get_array(result, "", "warnings", &warnings, err) < 0 ||
-        bf_json_opt_string(result, "", "guest_os", &system, err) < 0)
+        bf_json_opt_string(result, "", "guest_os", &system, err) < 0 ||
+        bf_json_opt_bool(result, "", "planned", &report->planned, err) < 0)
         return -1;
     report->method = bf_xstrdup("fast");
     report->guest_os = bf_xstrdup(system);
@@ -70,7 +74,7 @@ static int read_report(struct json_object *result, struct bf_convert_report *rep
 }
 
 static int judge(const char *result_file, int status, const char *output,
-                 struct bf_convert_report *report, bool *ret_untouched, struct bf_error *err)
+                 struct json_object **ret_result, bool *ret_untouched, struct bf_error *err)
 {
     bf_auto_error unreadable = BF_ERROR_INIT;
     bf_auto_json *result = NULL;
@@ -84,8 +88,10 @@ static int judge(const char *result_file, int status, const char *output,
         bf_error_evidence(err, output);
         return -1;
     }
-    if (!json_object_object_get_ex(result, "error", &error))
-        return read_report(result, report, err);
+    if (!json_object_object_get_ex(result, "error", &error)) {
+        *ret_result = bf_steal(result);
+        return 0;
+    }
     if (bf_json_to_error(error, err) < 0)
         return bf_fail(err, BF_E_CONVERT_FAILED, 0, "blockferry-convert's error is unreadable");
     if (bf_json_opt_bool(result, "", "untouched", ret_untouched, &unreadable) < 0)
@@ -95,12 +101,12 @@ static int judge(const char *result_file, int status, const char *output,
     return -1;
 }
 
-static int call(const struct bf_convert_request *request, const char *directory,
-                struct bf_convert_report *report, bool *ret_untouched, struct bf_error *err)
+int bf_fast_call(const struct bf_convert_request *request, const char *mode, const char *directory,
+                 struct json_object **ret_result, bool *ret_untouched, struct bf_error *err)
 {
     bf_auto_free char *program = NULL;
     bf_auto_free char *result_file = bf_xasprintf("%s/result.json", directory);
-    bf_auto_free char *input = request_text(request);
+    bf_auto_free char *input = request_text(request, mode);
     bf_auto_free char *output = NULL;
     const char *argv[] = {NULL, result_file, NULL};
     struct bf_guest_child child = {.argv = argv,
@@ -124,7 +130,7 @@ static int call(const struct bf_convert_request *request, const char *directory,
     bf_appliance_env_done(&env);
     if (result < 0)
         return -1;
-    return judge(result_file, status, output, report, ret_untouched, err);
+    return judge(result_file, status, output, ret_result, ret_untouched, err);
 }
 
 int bf_fast_run(const struct bf_convert_request *request, struct bf_convert_report *report,
@@ -132,12 +138,15 @@ int bf_fast_run(const struct bf_convert_request *request, struct bf_convert_repo
 {
     bf_auto_free char *directory = bf_xasprintf("%s/fast", request->work_directory);
     bf_auto_error ignored = BF_ERROR_INIT;
+    bf_auto_json *answer = NULL;
     int result;
 
     *ret_untouched = false;
     if (bf_directory_remove(directory, err) < 0 || bf_directory_make(directory, 0700, err) < 0)
         return -1;
-    result = call(request, directory, report, ret_untouched, err);
+    result = bf_fast_call(request, "convert", directory, &answer, ret_untouched, err);
+    if (result == 0)
+        result = read_report(answer, report, err);
     bf_directory_remove(directory, &ignored);
     return result;
 }

@@ -5,6 +5,7 @@
  * this way (virt-v2v may know better); no change is made then. */
 #pragma once
 
+#include "guest/interfaces.h"
 #include "guest/session.h"
 
 /* Virtio modules into every initramfs that lacks them (initrd.h), and the generators'
@@ -18,3 +19,5 @@ int bf_linux_plan_names(struct bf_session *session, struct bf_error *err);
 
 /* The interface keeps its name by its MAC address, where the guest's configuration pins a name. */
 void bf_linux_plan_network(struct bf_session *session, const char *const *macs, size_t mac_count);
+/* The names it pins; names is empty at call. */
+void bf_linux_interfaces(struct bf_session *session, struct bf_interfaces *names);

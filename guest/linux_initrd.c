@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "guest/compress.h"
 #include "guest/edit.h"
@@ -153,6 +154,22 @@ static int fetch_modules(struct bf_session *session, const struct kernel *kernel
     return 0;
 }
 
+/* What an inspection shows of the kernel: virtio is in the kernel, in its initramfs, put there by
+ * us, or missing. */
+static void note_kernel(struct bf_session *session, const char *version, const char *initramfs,
+                        const char *virtio)
+{
+    struct json_object *item;
+
+    if (!session->kernels)
+        return;
+    item = json_object_new_object();
+    bf_json_add_string(item, "version", version);
+    bf_json_add_string(item, "initramfs", initramfs);
+    bf_json_add_string(item, "virtio", virtio);
+    json_object_array_add(session->kernels, item);
+}
+
 /* --- the image --- */
 
 static int fetch_image(struct bf_session *session, const char *path, char **ret_data,
@@ -204,8 +221,11 @@ static int plan_image(struct bf_session *session, const struct kernel *kernel, c
     if (fetch_image(session, path, &image, &size, err) < 0 ||
         bf_initrd_scan(image, size, &initrd, err) < 0)
         return bf_fail_in(err, "%s", path);
-    if (initrd.injected || (initrd.virtio_blk && initrd.virtio_pci))
+    if (initrd.injected || (initrd.virtio_blk && initrd.virtio_pci)) {
+        note_kernel(session, kernel->version, path, initrd.injected ? "added" : "initramfs");
         return 0;
+    }
+    note_kernel(session, kernel->version, path, "missing");
     if (inject(session, kernel, path, &initrd, err) < 0)
         return -1;
     plan_digest(session, kernel, path);
@@ -236,8 +256,10 @@ static int plan_kernel(struct bf_session *session, char *const *boot, const char
                        version);
     *ret_seen = true;
     if (bf_module_is_builtin(kernel.builtin, "virtio_pci") &&
-        bf_module_is_builtin(kernel.builtin, "virtio_blk"))
+        bf_module_is_builtin(kernel.builtin, "virtio_blk")) {
+        note_kernel(session, version, initrd, "kernel");
         return 0;
+    }
     if (!initrd)
         return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "kernel %s has no known initramfs", version);
     return plan_image(session, &kernel, initrd, err);

@@ -31,8 +31,10 @@ static void collect_glob(struct bf_session *session, const char *pattern,
 }
 
 /* Only a name that the configuration pins matters; whatever matches any interface goes on. */
-static void collect(struct bf_session *session, char *const *etc, struct bf_interfaces *names)
+void bf_linux_interfaces(struct bf_session *session, struct bf_interfaces *names)
 {
+    bf_cleanup(strings_free_at) char **etc = bf_session_list(session, "/etc");
+
     if (bf_strings_have(etc, "network")) {
         collect_file(session, "/etc/network/interfaces", BF_INTERFACES_DEBIAN, names);
         collect_glob(session, "/etc/network/interfaces.d/*", BF_INTERFACES_DEBIAN, names);
@@ -69,10 +71,9 @@ static void write_link(struct bf_session *session, const char *mac, const char *
 
 void bf_linux_plan_network(struct bf_session *session, const char *const *macs, size_t mac_count)
 {
-    bf_cleanup(strings_free_at) char **etc = bf_session_list(session, "/etc");
     bf_cleanup(bf_interfaces_done) struct bf_interfaces names = {0};
 
-    collect(session, etc, &names);
+    bf_linux_interfaces(session, &names);
     if (names.count == 0)
         return;
     if (names.count == 1 && mac_count == 1) {

@@ -44,7 +44,7 @@ int bf_session_launch(struct bf_session *session, struct bf_error *err)
 }
 
 /* No root was found: is it because of encryption? */
-static int explain_no_root(struct bf_session *session, struct bf_error *err)
+int bf_session_explain_no_root(struct bf_session *session, struct bf_error *err)
 {
     bf_cleanup(free_strings_at) char **devices = guestfs_list_devices(session->g);
     bf_cleanup(free_strings_at) char **parts = guestfs_list_partitions(session->g);
@@ -62,7 +62,7 @@ static int explain_no_root(struct bf_session *session, struct bf_error *err)
 }
 
 /* What the system calls itself; libguestfs shows "12.15" for a Debian. */
-static void read_product(struct bf_session *session)
+void bf_session_read_product(struct bf_session *session)
 {
     static const char key[] = "PRETTY_NAME=\"";
     bf_auto_free char *text = bf_session_read(session, "/etc/os-release", NULL);
@@ -103,15 +103,18 @@ static void sort_mounts(char **pairs)
 }
 
 /* ext4 would begin to initialise its inode tables in the background: megabytes of writes. */
-static int mount_one(struct bf_session *session, const char *device, const char *mountpoint)
+int bf_session_mount_one(struct bf_session *session, const char *device, const char *mountpoint)
 {
+    if (session->read_only)
+        return guestfs_mount_ro(session->g, device, mountpoint);
+
     bf_auto_free char *type = guestfs_vfs_type(session->g, device);
     const char *options = type && bf_starts_with(type, "ext") ? "noatime,noinit_itable" : "noatime";
 
     return guestfs_mount_options(session->g, options, device, mountpoint);
 }
 
-static int mount_guest(struct bf_session *session, struct bf_error *err)
+int bf_session_mount(struct bf_session *session, struct bf_error *err)
 {
     bf_cleanup(free_strings_at) char **pairs =
         guestfs_inspect_get_mountpoints(session->g, session->root);
@@ -120,7 +123,7 @@ static int mount_guest(struct bf_session *session, struct bf_error *err)
         return bf_session_fail(session, "mount points", err);
     sort_mounts(pairs);
     for (size_t i = 0; pairs[i]; i += 2) {
-        if (mount_one(session, pairs[i + 1], pairs[i]) == 0)
+        if (bf_session_mount_one(session, pairs[i + 1], pairs[i]) == 0)
             continue;
         if (bf_streq(pairs[i], "/") || bf_starts_with(pairs[i], "/boot") ||
             bf_starts_with(pairs[i], "/usr"))
@@ -138,14 +141,14 @@ int bf_session_open_guest(struct bf_session *session, struct bf_error *err)
     if (!roots)
         return bf_session_fail(session, "inspection", err);
     if (!roots[0])
-        return explain_no_root(session, err);
+        return bf_session_explain_no_root(session, err);
     if (roots[1])
         return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0,
                        "there is more than one operating system on the disks");
     session->root = bf_xstrdup(roots[0]);
-    if (check_guest(session, err) < 0 || mount_guest(session, err) < 0)
+    if (check_guest(session, err) < 0 || bf_session_mount(session, err) < 0)
         return -1;
-    read_product(session);
+    bf_session_read_product(session);
     session->selinux = guestfs_is_file(session->g, "/etc/selinux/config") == 1;
     return 0;
 }
@@ -319,6 +322,7 @@ void bf_session_done(struct bf_session *session)
     free(session->root);
     free(session->product);
     json_object_put(session->warnings);
+    json_object_put(session->kernels);
     if (session->g)
         guestfs_close(session->g);
     *session = (struct bf_session){0};

@@ -41,6 +41,9 @@ struct bf_session {
     char *root;    /* device of the root file system */
     char *product; /* "Debian GNU/Linux 12 (bookworm)" */
     bool selinux;
+    bool read_only; /* set before the disks are added: nothing reaches them */
+    struct json_object
+        *kernels; /* array of {"version", "initramfs", "virtio"} as planned; or NULL */
     struct bf_change *changes;
     size_t change_count, change_capacity;
     struct json_object *warnings;
@@ -53,6 +56,11 @@ int bf_session_launch(struct bf_session *session, struct bf_error *err);
 /* Find the one Linux for x86-64 and mount it.  BF_E_GUEST_UNKNOWN, _ENCRYPTED; any other guest is
  * BF_E_GUEST_UNSUPPORTED, which here means: let virt-v2v try. */
 int bf_session_open_guest(struct bf_session *session, struct bf_error *err);
+/* The parts of it, for who opens a guest otherwise (inspect_guest.c, plan_open.c). */
+int bf_session_explain_no_root(struct bf_session *session, struct bf_error *err); /* always -1 */
+int bf_session_mount(struct bf_session *session, struct bf_error *err);
+int bf_session_mount_one(struct bf_session *session, const char *device, const char *mountpoint);
+void bf_session_read_product(struct bf_session *session);
 
 /* Text of a file of the guest, NULL if it is not there (or not a readable file).  Caller frees. */
 char *bf_session_read(struct bf_session *session, const char *path, size_t *ret_size);

@@ -20,6 +20,7 @@ static int add_nbd(struct bf_session *session, const char *uri, struct bf_error 
                           : bf_xasprintf("%s:%u", parts.host, parts.port);
     servers[0] = server;
     if (guestfs_add_drive_opts(session->g, parts.export_name, GUESTFS_ADD_DRIVE_OPTS_FORMAT, "raw",
+                               GUESTFS_ADD_DRIVE_OPTS_READONLY, session->read_only ? 1 : 0,
                                GUESTFS_ADD_DRIVE_OPTS_PROTOCOL, "nbd",
                                GUESTFS_ADD_DRIVE_OPTS_SERVER, servers, -1) < 0)
         return bf_session_fail(session, uri, err);
@@ -31,7 +32,9 @@ int bf_session_add_disk(struct bf_session *session, const char *uri, const char 
 {
     if (bf_starts_with(uri, "nbd"))
         return add_nbd(session, uri, err);
-    if (guestfs_add_drive_opts(session->g, uri, GUESTFS_ADD_DRIVE_OPTS_FORMAT, format, -1) < 0)
+    if (guestfs_add_drive_opts(session->g, uri, GUESTFS_ADD_DRIVE_OPTS_READONLY,
+                               session->read_only ? 1 : 0, GUESTFS_ADD_DRIVE_OPTS_FORMAT, format,
+                               -1) < 0)
         return bf_session_fail(session, uri, err);
     return 0;
 }

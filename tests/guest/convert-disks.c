@@ -2,9 +2,11 @@
 /* Drives guest/convert.h for the tests: converts disks in place and prints what came of it.
  *
  *   convert-disks --work DIR [--mode M] [--cache DIR] [--format F] [--name N] [--uefi]
- *                 [--deadline SECONDS] [--virtio-win PATH] [--mac MAC] DISK...
+ *                 [--deadline SECONDS] [--virtio-win PATH] [--mac MAC] [--plan FILE] [--inspect]
+ *                 DISK...
  *
- * Standard output: one JSON object, the report, or {"error": ...} with exit code 1.
+ * With --inspect the disks are only looked at.
+ * Standard output: one JSON object, the report or the plan, or {"error": ...} with exit code 1.
  * Standard error: the lines of progress.  SIGTERM cancels. */
 #include <getopt.h>
 #include <signal.h>
@@ -17,6 +19,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "guest/convert.h"
+#include "guest/inspect.h"
 
 #define DISKS_MAX 32
 
@@ -25,7 +28,8 @@ static const struct option options[] = {
     {"cache", required_argument, NULL, 'c'},    {"format", required_argument, NULL, 'f'},
     {"name", required_argument, NULL, 'n'},     {"uefi", no_argument, NULL, 'u'},
     {"deadline", required_argument, NULL, 'd'}, {"virtio-win", required_argument, NULL, 'v'},
-    {"mac", required_argument, NULL, 'a'},      {NULL, 0, NULL, 0},
+    {"mac", required_argument, NULL, 'a'},      {"plan", required_argument, NULL, 'p'},
+    {"inspect", no_argument, NULL, 'i'},        {NULL, 0, NULL, 0},
 };
 
 static void show(const char *line, void *user)
@@ -61,11 +65,23 @@ static int print_report(const struct bf_convert_report *report)
 
     bf_json_add_string(value, "method", report->method);
     bf_json_add_string(value, "guest_os", report->guest_os);
+    bf_json_add_bool(value, "planned", report->planned);
     bf_json_add_bool(value, "virtio", report->virtio);
     bf_json_add_string(value, "log_tail", report->log_tail);
     json_object_object_add(value, "warnings", json_object_get(report->warnings));
     json_object_object_add(value, "seconds", json_object_new_double(report->seconds));
     puts(bf_json_text(value));
+    return 0;
+}
+
+static int inspect(const struct bf_convert_request *request)
+{
+    bf_auto_error err = BF_ERROR_INIT;
+    bf_auto_json *plan = NULL;
+
+    if (bf_inspect_run(request, &plan, &err) < 0)
+        return print_error(&err);
+    puts(bf_json_text(plan));
     return 0;
 }
 
@@ -77,7 +93,7 @@ static int usage(void)
 
 /* False: a usage error. */
 static bool read_options(int argc, char **argv, struct bf_convert_request *request, char **format,
-                         struct bf_error *err)
+                         bool *ret_inspect, struct bf_error *err)
 {
     static const char *mac;
     int option;
@@ -111,6 +127,13 @@ static bool read_options(int argc, char **argv, struct bf_convert_request *reque
             request->macs = &mac;
             request->mac_count = 1;
             break;
+        case 'p':
+            if (bf_json_read_file(optarg, &request->plan, err) < 0)
+                return true;
+            break;
+        case 'i':
+            *ret_inspect = true;
+            break;
         case 'v':
             request->virtio_win = optarg;
             break;
@@ -129,10 +152,11 @@ int main(int argc, char **argv)
     const struct bf_endpoint_spec *disks[DISKS_MAX];
     struct bf_convert_report report = {0};
     struct bf_convert_request request = {.name = "test", .disks = disks, .progress = show};
+    bool only_inspect = false;
     int result;
 
     request.cancel_fd = cancel_signals();
-    if (!read_options(argc, argv, &request, &format, &err))
+    if (!read_options(argc, argv, &request, &format, &only_inspect, &err))
         return usage();
     if (bf_error_is_set(&err))
         return print_error(&err);
@@ -140,9 +164,12 @@ int main(int argc, char **argv)
         specs[i - optind] = (struct bf_endpoint_spec){.uri = argv[i], .format = format};
         disks[request.disk_count++] = &specs[i - optind];
     }
+    if (only_inspect)
+        return inspect(&request);
     if (bf_convert_run(&request, &report, &err) < 0)
         return print_error(&err);
     result = print_report(&report);
     bf_convert_report_done(&report);
+    json_object_put(request.plan);
     return result;
 }

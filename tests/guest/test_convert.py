@@ -127,7 +127,7 @@ def test_deadline(lab, made):
     before = disks.digest(base)
     began = time.monotonic()
     error = lab.error(lab.clone(base), deadline=6)
-    assert error["code"] == "deadline"
+    assert error["code"] == "guest-timeout"
     assert time.monotonic() - began < 15
     assert disks.digest(base) == before
 

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inspecting half of blockferry-convert (plan.h): what the one system on the disks is and what
+ * its conversion will change.  The session is launched, with read-only disks.
+ *
+ * A guest that no conversion can do is described by findings; only what keeps us from looking
+ * is a failure. */
+#pragma once
+
+#include <json-c/json.h>
+
+#include "guest/session.h"
+
+struct bf_inspect_macs {
+    const char *const *macs;
+    size_t count;
+};
+
+int bf_inspect_guest(struct bf_session *session, const struct bf_inspect_macs *macs,
+                     struct json_object *plan, struct bf_error *err);
+
+/* inspect_linux.c; the root is known and not mounted. */
+int bf_inspect_linux(struct bf_session *session, const struct bf_inspect_macs *macs,
+                     struct json_object *plan, struct bf_error *err);
+/* inspect_facts.c; the guest is mounted. */
+void bf_inspect_linux_facts(struct bf_session *session, struct json_object *plan);
+void bf_inspect_mounts(struct bf_session *session, struct json_object *facts);
+
+/* plan_open.c: open the Linux guest as its plan knows it, without inspection; the session is one
+ * of a conversion.  False: it is not as planned, *ret_why (caller frees) says what differs, and
+ * nothing is mounted. */
+bool bf_plan_open(struct bf_session *session, struct json_object *plan, char **ret_why);
+/* A digest of a file, as the plan keeps it; NULL: no such file.  Caller frees. */
+char *bf_plan_digest(struct bf_session *session, const char *path);
