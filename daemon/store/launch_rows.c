@@ -19,6 +19,7 @@ static const struct store_column launches_columns[] = {
     STORE_COLUMN(bf_launch_row, STORE_I64, started_us),
     STORE_COLUMN(bf_launch_row, STORE_I64, booted_us),
     STORE_COLUMN(bf_launch_row, STORE_I64, ended_us),
+    STORE_COLUMN(bf_launch_row, STORE_TEXT, evidence),
 };
 static const struct store_table launches_table =
     STORE_TABLE(launches, bf_launch_row, 1, "launch", BF_OK, BF_E_NO_SUCH_REPLICATION);

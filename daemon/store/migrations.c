@@ -168,10 +168,19 @@ static const char version_2[] =
     "  platform_id TEXT REFERENCES platforms (id) ON DELETE CASCADE,"
     "  replication_id TEXT REFERENCES replications (id) ON DELETE CASCADE,"
     "  limits TEXT NOT NULL);";
+
+static const char version_3[] =
+    "CREATE TABLE plans ("
+    "  replication_id TEXT NOT NULL PRIMARY KEY REFERENCES replications (id) ON DELETE CASCADE,"
+    "  plan TEXT NOT NULL,"
+    "  point_number BIGINT NOT NULL,"
+    "  made_us BIGINT NOT NULL);"
+    "ALTER TABLE launches ADD COLUMN evidence TEXT;";
 /* clang-format on */
 
 const struct store_migration store_migrations[] = {
     {version_1},
     {version_2},
+    {version_3},
 };
 const unsigned store_migration_count = bf_array_length(store_migrations);

@@ -108,6 +108,23 @@ int bf_store_replication_update(struct bf_store *store, const struct bf_replicat
 int bf_store_replication_remove(struct bf_store *store, const char *id, struct bf_error *err);
 void bf_replication_row_done(struct bf_replication_row *row);
 
+/* --- plans of conversions: at most one of a replication --- */
+struct bf_plan_row {
+    char *replication_id; /* key */
+    char *plan;           /* JSON object, see guest/plan.h */
+    uint64_t
+        point_number; /* the point that was looked at; 0: a snapshot of the source, before any */
+    int64_t made_us;
+};
+int bf_store_plan_put(struct bf_store *store, const struct bf_plan_row *row,
+                      struct bf_error *err); /* insert or replace */
+/* ret_found false: there is none, and the row is untouched. */
+int bf_store_plan_get(struct bf_store *store, const char *replication_id,
+                      struct bf_plan_row *ret_row, bool *ret_found, struct bf_error *err);
+/* Not there: success. */
+int bf_store_plan_remove(struct bf_store *store, const char *replication_id, struct bf_error *err);
+void bf_plan_row_done(struct bf_plan_row *row);
+
 /* --- volumes: one per replicated disk --- */
 struct bf_volume_row {
     char *replication_id;
@@ -208,6 +225,7 @@ struct bf_launch_row {
     char *clones;       /* JSON: [{"disk","ref","ledger"}] */
     char *conversion;   /* JSON of the report; NULL: not yet */
     char *console;      /* evidence: console text kept; NULL: none */
+    char *evidence;     /* JSON: what showed that it booted (launch_boot.h); NULL: none yet */
     char *timing; /* JSON: milliseconds by part (shutdown, round, clone, convert, create, boot) */
     char *error;  /* JSON; NULL */
     int64_t started_us;

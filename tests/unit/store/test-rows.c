@@ -45,7 +45,8 @@
     O(machine_name)                                                                                \
     O(machine_ref)                                                                                 \
     O(clones)                                                                                      \
-    O(conversion) O(console) O(timing) O(error) I(started_us) I(booted_us) I(ended_us)
+    O(conversion) O(console) O(evidence) O(timing) O(error) I(started_us) I(booted_us) I(ended_us)
+#define PLAN(T, O, N, U, I, B) T(plan) U(point_number) I(made_us)
 #define JOB(T, O, N, U, I, B)                                                                      \
     T(id) T(kind) T(state) N(step) O(step_name) O(context) O(error) I(started_us) I(ended_us)
 #define LEDGER(T, O, N, U, I, B)                                                                   \
@@ -104,6 +105,7 @@ DEFINE(round, ROUND)
 DEFINE(round_disk, ROUND_DISK)
 DEFINE(point, POINT)
 DEFINE(launch, LAUNCH)
+DEFINE(plan, PLAN)
 DEFINE(job, JOB)
 DEFINE(ledger, LEDGER)
 DEFINE(event, EVENT)
@@ -359,6 +361,31 @@ static void test_launch(struct bf_store *store)
     free_launch(list, count);
 }
 
+static void test_plan(struct bf_store *store)
+{
+    bf_auto_error err = BF_ERROR_INIT;
+    struct bf_plan_row got, *list = bf_xcalloc(1, sizeof(*list));
+    bool found = true;
+    ROW(plan);
+    plan.replication_id = text_of("r");
+    bf_store_plan_get(store, "r", &got, &found, &err);
+    ok(!found, "no plan yet");
+    bf_store_plan_put(store, &plan, &err);
+    plan.made_us++;
+    bf_store_plan_put(store, &plan, &err);
+    is_error(&err, BF_OK, "plan put twice");
+    bf_store_plan_get(store, "r", &got, &found, &err);
+    ok(found, "a plan");
+    list[0] = got;
+    same_plan(&plan, &list[0], how());
+    free_plan(list, found);
+    bf_store_plan_remove(store, "r", &err);
+    bf_store_plan_remove(store, "r", &err);
+    is_error(&err, BF_OK, "plan removed, and again");
+    bf_store_plan_get(store, "r", &got, &found, &err);
+    ok(!found, "no plan is left");
+}
+
 static void test_job(struct bf_store *store)
 {
     bf_auto_error err = BF_ERROR_INIT;
@@ -535,6 +562,7 @@ int main(void)
         test_round(store);
         test_point(store);
         test_launch(store);
+        test_plan(store);
         test_job(store);
         test_ledger(store);
         test_event(store);
