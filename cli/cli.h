@@ -134,6 +134,8 @@ void bf_cli_heading(const struct bf_cli *cli, const char *format, ...)
 void bf_cli_print_error(const struct bf_error *error); /* to standard error */
 /* An error object of the API's inside an answer, indented. */
 void bf_cli_print_stored_error(const struct bf_cli *cli, struct json_object *error);
+/* The answer of .../plan; says so if there is none. */
+void bf_cli_print_plan(const struct bf_cli *cli, struct json_object *answer);
 void bf_cli_print_launch(const struct bf_cli *cli, struct json_object *launch);
 void bf_cli_print_object(struct json_object *object); /* any, field by field */
 void bf_cli_print_report(const struct bf_cli *cli, struct json_object *report);

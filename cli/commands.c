@@ -55,6 +55,8 @@ static const struct bf_cli_option replicate[] = {
     WAIT, SETTINGS, END};
 static const struct bf_cli_option set[] = {SETTINGS, END};
 static const struct bf_cli_option rounds[] = {VALUE("limit", "N", "the newest N; 100"), END};
+static const struct bf_cli_option check_options[] = {
+    SWITCH("inspect", "look at the guest now: in the newest point, or before that in a snapshot of the source"), END};
 static const struct bf_cli_option sync_options[] = {
     SWITCH("full", "copy all"), SWITCH("compare", "read all, copy what differs"), WAIT, END};
 static const struct bf_cli_option drill[] = {
@@ -106,7 +108,7 @@ const struct bf_cli_command bf_cli_commands[] = {
      "The prechecks run at once; unless one blocks, the first round begins.", bf_cli_replicate},
     {"list", NOTHING, none, "List the replications", NULL, bf_cli_list},
     {"show", ONE("NAME", R), none, "Show a replication", NULL, bf_cli_show},
-    {"check", ONE("NAME", R), none, "Run the prechecks again",
+    {"check", ONE("NAME", R), check_options, "Run the prechecks again and show the plan of the conversion",
      "Exit code 5 when a finding blocks.", bf_cli_check},
     {"rounds", ONE("NAME", R), rounds, "List the rounds", NULL, bf_cli_rounds},
     {"points", ONE("NAME", R), none, "List the points", NULL, bf_cli_points},

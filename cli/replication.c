@@ -262,12 +262,15 @@ static bool findings_block(struct json_object *findings)
 static int check_wait(struct bf_cli *cli, const char *name, struct bf_error *err)
 {
     bf_auto_free char *path = bf_xasprintf("/v1/replications/%s/check", name);
+    bf_auto_json *body = json_object_new_object();
     bf_auto_json *answer = NULL;
     const char *job;
     bool json = cli->json;
     int code;
 
-    if (bf_cli_call(cli, "POST", path, NULL, PLATFORM_TIMEOUT_MS, &answer, err) < 0)
+    if (bf_cli_has(cli, "inspect"))
+        bf_json_add_bool(body, "inspect", true);
+    if (bf_cli_call(cli, "POST", path, body, PLATFORM_TIMEOUT_MS, &answer, err) < 0)
         return -1;
     job = bf_cli_text(answer, "job");
     if (!job)
@@ -290,10 +293,12 @@ int bf_cli_check(struct bf_cli *cli, struct bf_error *err)
 {
     bf_auto_free char *name = bf_cli_encode(cli->arguments[0]);
     bf_auto_json *answer = NULL;
+    bf_auto_json *plan = NULL;
     struct json_object *findings;
 
     if (check_wait(cli, name, err) < 0 ||
-        bf_cli_get(cli, &answer, err, "/v1/replications/%s", name) < 0)
+        bf_cli_get(cli, &answer, err, "/v1/replications/%s", name) < 0 ||
+        bf_cli_get(cli, &plan, err, "/v1/replications/%s/plan", name) < 0)
         return -1;
     findings = bf_cli_array(answer, "findings");
     if (cli->json) {
@@ -302,11 +307,13 @@ int bf_cli_check(struct bf_cli *cli, struct bf_error *err)
         bf_json_add_string(shown, "name", bf_cli_text(answer, "name"));
         bf_json_add_string(shown, "checked_at", bf_cli_text(answer, "checked_at"));
         json_object_object_add(shown, "findings", json_object_get(findings));
+        json_object_object_add(shown, "plan", json_object_get(bf_cli_object(plan, "plan")));
         bf_cli_print_json(shown);
     } else {
         bf_cli_print_findings(cli, findings);
         if (!bf_cli_count(findings))
             printf("%s: nothing to object to\n", cli->arguments[0]);
+        bf_cli_print_plan(cli, plan);
     }
     if (findings_block(findings))
         return bf_fail(err, BF_E_PRECHECK_BLOCKED, 0, "%s cannot be replicated as it is",

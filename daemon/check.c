@@ -10,6 +10,7 @@
 #include "connectors/source.h"
 #include "connectors/target.h"
 #include "daemon/context.h"
+#include "daemon/plan.h"
 #include "daemon/replication.h"
 #include "daemon/service_private.h"
 
@@ -26,6 +27,16 @@ static bool is_waived(struct json_object *waived, const char *id)
             return true;
     }
     return false;
+}
+
+static void mark_waived(struct json_object *findings, struct json_object *waived)
+{
+    for (size_t i = 0; i < json_object_array_length(findings); i++) {
+        struct json_object *item = json_object_array_get_idx(findings, i);
+
+        if (is_waived(waived, bf_context_text(item, "id")))
+            bf_json_add_bool(item, "waived", true);
+    }
 }
 
 /* A disk that the mapping names and the machine lacks would silently not be replicated. */
@@ -65,12 +76,7 @@ int bf_check_run(struct bf_platform *source, struct bf_platform *target, const c
         return -1;
     check_disks(machine, mapping, &findings);
     json = bf_findings_to_json(&findings);
-    for (size_t i = 0; i < json_object_array_length(json); i++) {
-        struct json_object *item = json_object_array_get_idx(json, i);
-
-        if (is_waived(waived, bf_context_text(item, "id")))
-            bf_json_add_bool(item, "waived", true);
-    }
+    mark_waived(json, waived);
     *ret_findings = json;
     *ret_machine = bf_steal(machine);
     return 0;
@@ -154,6 +160,9 @@ int bf_check_step(struct bf_job *job, struct bf_error *err)
             bf_error_recode(err, BF_E_MACHINE_GONE);
         return -1;
     }
+    /* What is known of the guest blocks as what is known of the platforms does. */
+    bf_plan_add_findings(bf_job_inputs(job), bf_job_config(job), findings);
+    mark_waived(findings, waived);
     put.text = bf_json_text(findings);
     bf_json_add_i64(bf_job_context(job), "checked_us", bf_utc_us());
     bf_json_add_bool(bf_job_context(job), "blocked", bf_check_blocks(findings));
@@ -186,6 +195,9 @@ static int check_ended(struct bf_service *service, struct bf_job *job,
 }
 
 static const struct bf_step check_steps[] = {
+    {"snapshot", bf_plan_snapshot, bf_plan_undo_snapshot, false},
+    {"inspect", bf_plan_inspect, NULL, false},
+    {"release", bf_plan_release, NULL, false},
     {"check", bf_check_step, NULL, false},
 };
 

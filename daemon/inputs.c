@@ -67,6 +67,7 @@ static int load(struct bf_service *service, const char *replication_id, struct b
     struct bf_replication_row *row = &inputs->replication;
     bf_auto_json *policy = NULL;
     bf_auto_json *mapping = NULL;
+    bool found;
 
     bf_policy_init(&inputs->policy);
     bf_mapping_init(&inputs->mapping);
@@ -88,7 +89,8 @@ static int load(struct bf_service *service, const char *replication_id, struct b
     return bf_store_volume_list(service->store, row->id, &inputs->volumes, &inputs->volume_count,
                                 err) != 0 ||
                    bf_store_point_list(service->store, row->id, &inputs->points,
-                                       &inputs->point_count, err) != 0
+                                       &inputs->point_count, err) != 0 ||
+                   bf_store_plan_get(service->store, row->id, &inputs->plan, &found, err) != 0
                ? -1
                : 0;
 }
@@ -115,6 +117,7 @@ void bf_inputs_done(struct bf_inputs *inputs)
     bf_mapping_done(&inputs->mapping);
     bf_policy_done(&inputs->policy);
     bf_machine_free(inputs->machine);
+    bf_plan_row_done(&inputs->plan);
     bf_rows_free(inputs->volumes, inputs->volume_count, sizeof(*inputs->volumes),
                  (bf_row_done_fn *)bf_volume_row_done);
     bf_rows_free(inputs->points, inputs->point_count, sizeof(*inputs->points),

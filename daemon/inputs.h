@@ -30,6 +30,7 @@ struct bf_inputs {
     struct bf_mapping mapping;
     struct bf_policy policy;
     struct bf_machine *machine;    /* as last seen; NULL: never */
+    struct bf_plan_row plan;       /* of the conversion; its text NULL: none */
     struct bf_volume_row *volumes; /* with those of disks that are gone */
     size_t volume_count;
     struct bf_point_row *points; /* newest first */

@@ -16,6 +16,7 @@
 #include "daemon/job_private.h"
 #include "daemon/launch_boot.h"
 #include "daemon/ledger.h"
+#include "daemon/plan.h"
 #include "daemon/service_private.h"
 #include "guest/convert.h"
 
@@ -234,6 +235,7 @@ static void keep_report(struct bf_job *job, const struct bf_convert_report *repo
 {
     struct json_object *json = bf_context_object(bf_launch_context(job), "conversion");
 
+    bf_json_add_bool(json, "planned", report->planned);
     bf_json_add_string(json, "method", report->method);
     bf_json_add_string(json, "guest_os", report->guest_os);
     bf_json_add_bool(json, "virtio", report->virtio);
@@ -245,7 +247,7 @@ static void keep_report(struct bf_job *job, const struct bf_convert_report *repo
 }
 
 static int run_convert(struct bf_job *job, struct bf_target_volume *const *volumes, size_t count,
-                       struct bf_error *err)
+                       struct json_object *plan, struct bf_error *err)
 {
     const struct bf_inputs *inputs = bf_job_inputs(job);
     bf_auto_free const struct bf_endpoint_spec **specs = bf_xcalloc(count + 1, sizeof(*specs));
@@ -264,6 +266,7 @@ static int run_convert(struct bf_job *job, struct bf_target_volume *const *volum
         .mac_count = machine->nic_count,
         .virtio_win = inputs->policy.virtio_win ? inputs->policy.virtio_win
                                                 : job->service->config->virtio_win,
+        .plan = plan,
         .work_directory = directory,
         .cache_directory = job->service->config->cache_directory,
         .deadline = bf_deadline_in(CONVERT_DEADLINE_MS),
@@ -284,7 +287,7 @@ static int run_convert(struct bf_job *job, struct bf_target_volume *const *volum
     return 0;
 }
 
-static int open_and_convert(struct bf_job *job, struct bf_error *err)
+static int open_and_convert(struct bf_job *job, struct json_object *plan, struct bf_error *err)
 {
     struct json_object *clones = bf_context_array(bf_launch_context(job), "clones");
     size_t count = json_object_array_length(clones);
@@ -298,7 +301,7 @@ static int open_and_convert(struct bf_job *job, struct bf_error *err)
         r = bf_target_open_clone(target, ref, &volumes[i], err);
     }
     if (r == 0)
-        r = run_convert(job, volumes, count, err);
+        r = run_convert(job, volumes, count, plan, err);
     for (size_t i = 0; i < count; i++) {
         bf_auto_error why = BF_ERROR_INIT;
 
@@ -308,6 +311,20 @@ static int open_and_convert(struct bf_job *job, struct bf_error *err)
         }
     }
     return r;
+}
+
+/* The plan may have decided already that there is nothing to do: then no disk is opened. */
+static int convert_by_plan(struct bf_job *job, struct bf_error *err)
+{
+    uint64_t point = bf_context_u64(bf_launch_context(job), "point");
+    bf_auto_json *plan = bf_plan_for_launch(bf_job_inputs(job), bf_job_config(job), point);
+    struct bf_convert_report report = {0};
+
+    if (!bf_convert_is_needless(convert_mode(job), plan, &report))
+        return open_and_convert(job, plan, err);
+    keep_report(job, &report);
+    bf_convert_report_done(&report);
+    return 0;
 }
 
 int bf_launch_convert(struct bf_job *job, struct bf_error *err)
@@ -320,7 +337,7 @@ int bf_launch_convert(struct bf_job *job, struct bf_error *err)
     if (bf_context_bool(launch, "converting") && clone_anew(job, err) != 0)
         return -1;
     bf_json_add_bool(launch, "converting", true);
-    if (bf_job_save(job, err) != 0 || open_and_convert(job, err) != 0)
+    if (bf_job_save(job, err) != 0 || convert_by_plan(job, err) != 0)
         return -1;
     bf_json_add_bool(launch, "converted", true);
     bf_launch_time(job, "convert", bf_now_ms() - since_ms);

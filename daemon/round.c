@@ -15,6 +15,7 @@
 #include "daemon/context.h"
 #include "daemon/firmware_vars.h"
 #include "daemon/ledger.h"
+#include "daemon/plan.h"
 #include "daemon/points.h"
 #include "daemon/replication.h"
 
@@ -56,10 +57,9 @@ static size_t disk_count(struct json_object *round)
 /* --- describe --- */
 
 /* Invariant 2: no snapshot of an earlier round may be left when the next one is taken. */
-static int remove_old_snapshots(struct bf_job *job, struct bf_error *err)
+int bf_round_remove_old_snapshots(struct bf_job *job, const char *ours, struct bf_error *err)
 {
     bf_auto_ids ids = NULL;
-    const char *ours = bf_context_text(round_ledger(job), "snapshot");
 
     if (bf_ledger_open_ids(job, "snapshot", ours, &ids, err) != 0)
         return -1;
@@ -85,7 +85,9 @@ int bf_round_describe(struct bf_job *job, struct bf_error *err)
         bf_round_begin_row(job, round, trigger ? trigger : "manual", err) != 0)
         return -1;
     bf_log_field("round", bf_context_text(round, "id"));
-    if (bf_job_source(job, &source, err) != 0 || remove_old_snapshots(job, err) != 0)
+    if (bf_job_source(job, &source, err) != 0 ||
+        bf_round_remove_old_snapshots(job, bf_context_text(round_ledger(job), "snapshot"), err) !=
+            0)
         return -1;
     if (bf_platform_machine(source, bf_job_inputs(job)->replication.machine_id, &machine, err) !=
         0) {
@@ -526,6 +528,7 @@ int bf_round_drop(struct bf_job *job, struct bf_error *err)
 static const struct bf_step round_steps[] = {
     BF_ROUND_STEPS(""),
     {"retention", bf_points_retention, NULL, true},
+    {"inspect", bf_plan_step, NULL, true},
 };
 
 const struct bf_job_kind bf_job_kind_round = {

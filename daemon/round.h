@@ -58,6 +58,9 @@ bool bf_round_skipped(struct bf_job *job);
 /* Forget it, so that the next step "describe" begins another one. */
 void bf_round_forget(struct bf_job *job);
 
+/* Remove every snapshot of ours on the source but this ledger row's (NULL: all).  Invariant 2. */
+int bf_round_remove_old_snapshots(struct bf_job *job, const char *ours, struct bf_error *err);
+
 /* --- round_plan.c --- */
 
 /* What there is to carry: the disks of the machine that the mapping wants.  -1 with

@@ -53,6 +53,9 @@ int bf_service_ledger(struct bf_service *service, int all, struct json_object **
                       struct bf_error *err);
 int bf_service_events(struct bf_service *service, const char *replication, uint64_t after,
                       uint64_t limit, struct json_object **ret, struct bf_error *err);
+/* {"plan": object or null, "point": n or null, "current": bool}: current, when its inputs are. */
+int bf_service_plan(struct bf_service *service, const char *name, struct json_object **ret,
+                    struct bf_error *err);
 int bf_service_report(struct bf_service *service, const char *name, struct json_object **ret,
                       struct bf_error *err);
 

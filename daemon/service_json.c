@@ -265,6 +265,31 @@ static int add_points(struct bf_service *service, struct json_object *json, cons
     return 0;
 }
 
+/* The whole of it has a path of its own: lists would be long. */
+static int add_plan(struct bf_service *service, struct json_object *json, const char *id,
+                    struct bf_error *err)
+{
+    struct bf_plan_row row = {0};
+    bf_auto_json *plan = NULL;
+    struct json_object *short_plan;
+    bool found = false;
+
+    json_object_object_add(json, "plan", NULL);
+    if (bf_store_plan_get(service->store, id, &row, &found, err) != 0)
+        return -1;
+    if (!found)
+        return 0;
+    plan = bf_context_parse(row.plan);
+    short_plan = json_object_new_object();
+    bf_json_add_string(short_plan, "method", bf_context_text(plan, "method"));
+    bf_json_add_string(short_plan, "os", bf_context_text(bf_context_object(plan, "os"), "product"));
+    bf_json_add_u64(short_plan, "expected_seconds", bf_context_u64(plan, "expected_seconds"));
+    bf_json_add_utc(short_plan, "made_at", row.made_us);
+    json_object_object_add(json, "plan", short_plan);
+    bf_plan_row_done(&row);
+    return 0;
+}
+
 static int add_last_round(struct bf_service *service, struct json_object *json, const char *id,
                           int64_t *ret_delta_us, struct bf_error *err)
 {
@@ -390,6 +415,7 @@ int bf_replication_row_json(struct bf_service *service, const struct bf_replicat
     add_row(service, json, row);
     if (add_volumes(service, json, row->id, err) != 0 ||
         add_points(service, json, row->id, err) != 0 ||
+        add_plan(service, json, row->id, err) != 0 ||
         add_last_round(service, json, row->id, &round_us, err) != 0 ||
         add_launches(service, json, row->id, round_us, err) != 0 ||
         add_job(service, json, row->id, err) != 0)

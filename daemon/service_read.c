@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "daemon/job.h"
+#include "daemon/plan.h"
 #include "daemon/report.h"
 #include "daemon/service_private.h"
 #include "daemon/state.h"
@@ -245,6 +246,25 @@ int bf_service_events(struct bf_service *service, const char *replication, uint6
     for (size_t i = 0; i < count; i++)
         json_object_array_add(*ret, bf_event_row_json(&rows[i]));
     bf_rows_free(rows, count, sizeof(*rows), (bf_row_done_fn *)bf_event_row_done);
+    return 0;
+}
+
+int bf_service_plan(struct bf_service *service, const char *name, struct json_object **ret,
+                    struct bf_error *err)
+{
+    bf_auto_free char *id = NULL;
+    struct bf_inputs inputs = {0};
+
+    bf_assert_main();
+    if (find_id(service, name, &id, err) != 0 || bf_inputs_load(service, id, &inputs, err) != 0)
+        return -1;
+    *ret = json_object_new_object();
+    bf_json_add_stored(*ret, "plan", inputs.plan.plan);
+    json_object_object_add(
+        *ret, "point",
+        inputs.plan.point_number ? json_object_new_uint64(inputs.plan.point_number) : NULL);
+    bf_json_add_bool(*ret, "current", bf_plan_is_current(&inputs, service->config));
+    bf_inputs_done(&inputs);
     return 0;
 }
 

@@ -152,6 +152,7 @@ static const char *const sync_kinds[] = {"full", "compare", NULL};
 static const char *const shutdown_kinds[] = {"ask", "off", NULL};
 
 static const struct field no_fields[] = {{NULL, TEXT, NULL}};
+static const struct field check_fields[] = {{"inspect", FLAG, NULL}, {NULL, TEXT, NULL}};
 static const struct field sync_fields[] = {{"kind", TEXT, sync_kinds}, {NULL, TEXT, NULL}};
 static const struct field drill_fields[] = {{"point", NUMBER, NULL},
                                             {"network", TEXT, NULL},
@@ -171,7 +172,7 @@ static const struct {
     verb_fn *fn;
     const struct field *fields;
 } verbs[BF_VERB_MAX] = {
-    [BF_VERB_CHECK] = {do_check, no_fields},
+    [BF_VERB_CHECK] = {do_check, check_fields},
     [BF_VERB_SYNC] = {do_sync, sync_fields},
     [BF_VERB_PAUSE] = {do_pause, no_fields},
     [BF_VERB_RESUME] = {do_resume, no_fields},

@@ -14,7 +14,7 @@ bf_handler_fn bf_handle_platforms, bf_handle_platform_add, bf_handle_platform,
 /* replications.c */
 bf_handler_fn bf_handle_replications, bf_handle_replicate, bf_handle_replication,
     bf_handle_replication_change, bf_handle_rounds, bf_handle_points, bf_handle_launches,
-    bf_handle_jobs, bf_handle_report, bf_handle_verb;
+    bf_handle_jobs, bf_handle_plan, bf_handle_report, bf_handle_verb;
 /* events.c */
 bf_handler_fn bf_handle_events;
 /* metrics.c */

@@ -112,6 +112,16 @@ int bf_handle_jobs(struct bf_request *request, struct bf_error *err)
     return 0;
 }
 
+int bf_handle_plan(struct bf_request *request, struct bf_error *err)
+{
+    struct json_object *answer = NULL;
+
+    if (bf_service_plan(bf_request_service(request), bf_request_name(request, 0), &answer, err) < 0)
+        return -1;
+    bf_reply_json(request, 200, answer);
+    return 0;
+}
+
 int bf_handle_report(struct bf_request *request, struct bf_error *err)
 {
     const char *format = bf_request_query(request, "format");

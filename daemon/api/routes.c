@@ -35,6 +35,7 @@ static const struct bf_field limits_fields[] = {{"scope", BF_FIELD_TEXT, true},
 
 static const struct bf_field reconcile_fields[] = {{"platform", BF_FIELD_TEXT, false}, END};
 
+static const struct bf_field check_fields[] = {{"inspect", BF_FIELD_BOOL, false}, END};
 static const struct bf_field sync_fields[] = {{"kind", BF_FIELD_TEXT, false}, END};
 static const struct bf_field drill_fields[] = {{"point", BF_FIELD_NUMBER, false},
                                                {"network", BF_FIELD_TEXT, false},
@@ -78,7 +79,8 @@ const struct bf_route bf_routes[] = {
     {"GET", REPLICATION "/launches", bf_handle_launches, "List the launches, newest first", NULL, NULL},
     {"GET", REPLICATION "/jobs", bf_handle_jobs, "List the jobs, newest first", "limit", NULL},
     {"GET", REPLICATION "/report", bf_handle_report, "The replication's report, as JSON or as a page", "format", NULL},
-    VERB("check", "Run the prechecks", nothing),
+    {"GET", REPLICATION "/plan", bf_handle_plan, "The plan of the guest's conversion", NULL, NULL},
+    VERB("check", "Run the prechecks, and inspect the guest if asked to", check_fields),
     VERB("sync", "Run a round now", sync_fields),
     VERB("pause", "Start no rounds until resume", nothing),
     VERB("resume", "Let rounds start again", nothing),

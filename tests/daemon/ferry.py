@@ -31,6 +31,14 @@ def run(*argv, check=True, timeout=300, **kwargs):
     return done.stdout.strip()
 
 
+def appliance_cache():
+    """An option of the daemon: libguestfs's appliance takes minutes to build, tests share one."""
+    cache = os.path.join(os.environ.get("BLOCKFERRY_CACHE", "/var/cache/blockferry-lab"),
+                         "appliance")
+    os.makedirs(cache, exist_ok=True)
+    return ["--cache", cache]
+
+
 class ApiError(Exception):
     """An error body of the API."""
 
@@ -228,11 +236,12 @@ class Daemon:
 class World:
     """Lab and daemon together; source and target are one libvirt unless told otherwise."""
 
-    def __init__(self, two_labs=False):
+    def __init__(self, two_labs=False, options=()):
         self.directory = tempfile.mkdtemp(prefix="bf-", dir="/tmp")
         self.source = Lab(f"{self.directory}/a")
         self.target = Lab(f"{self.directory}/b") if two_labs else self.source
         self.daemon = Daemon(f"{self.directory}/d")
+        self.daemon.options = list(options)
         os.mkdir(f"{self.directory}/d")
         self.daemon.start()
         for name, lab in (("src", self.source), ("dst", self.target)):

@@ -232,6 +232,18 @@ int bf_service_events(struct bf_service *service, const char *replication, uint6
     return 0;
 }
 
+int bf_service_plan(struct bf_service *service, const char *name, struct json_object **ret,
+                    struct bf_error *err)
+{
+    if (!replication_find(service, name, err))
+        return -1;
+    *ret = json_object_new_object();
+    json_object_object_add(*ret, "plan", NULL);
+    json_object_object_add(*ret, "point", NULL);
+    bf_json_add_bool(*ret, "current", false);
+    return 0;
+}
+
 int bf_service_report(struct bf_service *service, const char *name, struct json_object **ret,
                       struct bf_error *err)
 {

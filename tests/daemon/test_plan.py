@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of a conversion: made at seeding, shown by the check, used by launches, on real guests.
+
+The tiny guest boots from virtio as it is; the lab's Debian does not.
+"""
+import re
+
+import pytest
+
+import ferry
+import guests
+
+
+@pytest.fixture(scope="module")
+def world():
+    one = ferry.World(options=ferry.appliance_cache())
+    yield one
+    one.close()
+
+
+def define(world, name, image, memory, start):
+    world.source.domain("define", name, "--disk", f"{image},bus=sata,format=qcow2", "--net", "lab",
+                        "--memory", memory)
+    if start:
+        world.source.domain("start", name)
+
+
+def plan_of(world, name):
+    return world.daemon.get(f"/replications/{name}/plan")
+
+
+def settings(**policy):
+    return {"convert": "auto", "boot_timeout": "200s", **policy}
+
+
+@pytest.fixture(scope="module")
+def tiny(world):
+    image = f"{world.source.directory}/images/tiny.qcow2"
+    guests.recognised_tiny(image)
+    define(world, "tiny", image, "128", start=False)
+    world.replicate("tiny", name="t", start=False, **settings())
+    return "t"
+
+
+def test_check_looks_before_a_byte_is_copied(world, tiny):
+    """At a source that is off; the snapshot it takes for that is gone again."""
+    assert plan_of(world, tiny) == {"plan": None, "point": None, "current": False}
+    world.daemon.do(tiny, "check")
+    assert plan_of(world, tiny)["plan"] is None
+    world.daemon.do(tiny, "check", inspect=True)
+    answer = plan_of(world, tiny)
+    assert answer["point"] is None and answer["current"] is True
+    plan = answer["plan"]
+    assert plan["method"] == "none" and plan["os"]["product"] == "Tiny 12", plan
+    assert plan["facts"]["kernels"][0]["virtio"] == "initramfs"
+    one = world.daemon.show(tiny)
+    assert one["state"] == "checked" and one["points"] == 0
+    assert one["plan"]["method"] == "none" and one["plan"]["expected_seconds"] == 0
+    rows = [r for r in world.daemon.ledger(True) if r["replication"] == tiny]
+    assert [(r["kind"], r["state"]) for r in rows] == [("snapshot", "gone")]
+
+
+def test_nothing_to_do_is_decided_at_once(world, tiny):
+    made = plan_of(world, tiny)["plan"]["made_us"]
+    world.daemon.do(tiny, "sync")
+    assert plan_of(world, tiny)["plan"]["made_us"] == made, "its inputs are the same"
+    world.daemon.do(tiny, "drill")
+    launch = world.daemon.show(tiny)["launch"]
+    print("# conversion:", launch["conversion"], launch["timing"])
+    assert launch["conversion"]["method"] == "none" and launch["conversion"]["planned"] is True
+    assert launch["timing"]["convert"] <= 200
+    assert "disk=virtio_blk" in launch["console_tail"]
+    world.daemon.do(tiny, "drill-end")
+
+
+def test_other_inputs_make_another_plan(world, tiny):
+    before = plan_of(world, tiny)["plan"]["made_us"]
+    world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "v2v"}})
+    assert plan_of(world, tiny)["current"] is False
+    world.daemon.do(tiny, "sync")
+    answer = plan_of(world, tiny)
+    assert answer["current"] is True and answer["plan"]["made_us"] > before
+    assert answer["point"] == 2
+    world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "auto"}})
+
+
+def test_what_blocks_a_launch_blocks_the_cutover_before_it_begins(world):
+    """A blank disk: no conversion can help, and the source is not touched for it."""
+    world.source.machine("blank", ("16M",))
+    world.replicate("blank", **settings())
+    world.daemon.do("blank", "check")
+    finding, = [f for f in world.daemon.show("blank")["findings"] if f["id"] == "guest-unknown"]
+    assert finding["severity"] == "block" and finding["fix"]
+    job = world.daemon.wait_job("blank", world.daemon.verb("blank", "cutover", yes=True)["job"])
+    assert job["error"]["code"] == "precheck-blocked" and "guest-unknown" in job["error"]["message"]
+    assert world.source.virsh("domstate", "blank") == "paused"
+    world.daemon.call("PATCH", "/replications/blank", {"policy": {"convert": "none"}})
+    world.daemon.do("blank", "check")
+    assert not [f for f in world.daemon.show("blank")["findings"] if f["id"] == "guest-unknown"]
+    world.daemon.do("blank", "remove", delete_volumes=True)
+
+
+def test_debian_is_converted_by_its_plan(world):
+    image = f"{world.source.directory}/images/debian.qcow2"
+    ferry.run(f"{ferry.LAB}/images", "copy", "debian", image, "qcow2", timeout=1500)
+    define(world, "debian", image, "512", start=False)
+    world.replicate("debian", **settings())
+    plan = plan_of(world, "debian")["plan"]
+    assert plan["method"] == "fast" and plan_of(world, "debian")["point"] == 1
+    world.daemon.do("debian", "drill")
+    launch = world.daemon.show("debian")["launch"]
+    print("# conversion:", launch["conversion"]["seconds"], launch["timing"],
+          "expected", plan["expected_seconds"])
+    assert launch["conversion"]["method"] == "fast" and launch["conversion"]["planned"] is True
+    assert re.search(r"BOOTMARK .*virtio_blk.*failed=0", launch["console_tail"])
+    world.daemon.do("debian", "drill-end")
+    world.daemon.do("debian", "remove", delete_volumes=True)
