@@ -648,6 +648,21 @@ int bf_target_console(struct bf_platform *platform, const char *machine_ref, siz
     return leave(platform, rc, err);
 }
 
+int bf_target_guest_agent(struct bf_platform *platform, const char *machine_ref, char **ret_answer,
+                          struct bf_error *err)
+{
+    int rc;
+
+    assert(machine_ref && ret_answer);
+    *ret_answer = NULL;
+    if (enter_target(platform, false, err) < 0)
+        return -1;
+    if (!platform->ops->target->guest_agent)
+        return 0;
+    rc = platform->ops->target->guest_agent(platform, machine_ref, ret_answer, err);
+    return leave(platform, rc, err);
+}
+
 int bf_target_takes_firmware_vars(struct bf_platform *platform, const struct bf_machine *machine,
                                   size_t size, char **ret_why, struct bf_error *err)
 {

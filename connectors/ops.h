@@ -79,6 +79,9 @@ struct bf_target_ops {
     /* Optional: there is no text console, the text is NULL. */
     int (*console)(struct bf_platform *platform, const char *machine_ref, size_t max,
                    char **ret_text, struct bf_error *err);
+    /* Optional: no agent can be asked, the answer is NULL. */
+    int (*guest_agent)(struct bf_platform *platform, const char *machine_ref, char **ret_answer,
+                       struct bf_error *err);
     /* Optional: machines start with the firmware's own variables. */
     int (*takes_firmware_vars)(struct bf_platform *platform, const struct bf_machine *machine,
                                size_t size, char **ret_why, struct bf_error *err);

@@ -113,6 +113,11 @@ int bf_target_machine_id(struct bf_platform *platform, const char *machine_ref, 
 /* Serial console's text so far, from the end, at most `max` bytes; NULL text: none yet. */
 int bf_target_console(struct bf_platform *platform, const char *machine_ref, size_t max,
                       char **ret_text, struct bf_error *err);
+/* Ask the agent in the guest of a launched machine: what it says of its system ("Debian GNU/Linux
+ * 12 (bookworm)"), which shows that the guest has booted.  NULL: it gave no answer, which is no
+ * error. Waits for some seconds at most.  Caller frees.  Fallback: no answer. */
+int bf_target_guest_agent(struct bf_platform *platform, const char *machine_ref, char **ret_answer,
+                          struct bf_error *err);
 /* Powered off first; clones stay. */
 int bf_target_delete_machine(struct bf_platform *platform, const char *machine_ref,
                              struct bf_error *err);

@@ -17,6 +17,9 @@ int bf_libvirt_machine_id(struct bf_platform *platform, const char *machine_ref,
                           struct bf_error *err);
 int bf_libvirt_console(struct bf_platform *platform, const char *machine_ref, size_t max,
                        char **ret_text, struct bf_error *err);
+/* agent.c */
+int bf_libvirt_guest_agent(struct bf_platform *platform, const char *machine_ref, char **ret_answer,
+                           struct bf_error *err);
 int bf_libvirt_delete_machine(struct bf_platform *platform, const char *machine_ref,
                               struct bf_error *err);
 int bf_libvirt_hand_over_machine(struct bf_platform *platform, const char *machine_ref,

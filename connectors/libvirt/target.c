@@ -360,6 +360,7 @@ static const struct bf_target_ops target_ops = {
     .create_machine = bf_libvirt_create_machine,
     .machine_id = bf_libvirt_machine_id,
     .console = bf_libvirt_console,
+    .guest_agent = bf_libvirt_guest_agent,
     .delete_machine = bf_libvirt_delete_machine,
     .takes_firmware_vars = bf_libvirt_takes_firmware_vars,
     .hand_over_machine = bf_libvirt_hand_over_machine,
