@@ -22,7 +22,9 @@
     CHOICE("shutdown", "ask off", "source at cutover: ask (fail if refused), off (power off after the timeout)"), \
     VALUE("shutdown-timeout", "DURATION", "how long a shutdown may take"), \
     VALUE("boot-timeout", "DURATION", "how long a launch may take to show that it booted"), \
+    CHOICE("boot-evidence", "try require console agent none", "what has to show it: try, require, console, agent, none"), \
     VALUE("boot-pattern", "REGEX", "what its console shows then"), \
+    VALUE("drill-every", "N", "drill by itself after each N-th round; 0: never"), \
     VALUE("rate", "SIZE", "bytes per second at most, such as 50M; none: no limit"), \
     CHOICE("on-failure", "restart-source leave-off", "source after a failed cutover: restart-source, leave-off"), \
     VALUE("retries", "N", "rounds retried in a row before giving up"), \

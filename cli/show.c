@@ -140,6 +140,10 @@ void bf_cli_print_launch(const struct bf_cli *cli, struct json_object *launch)
 {
     struct json_object *timing = bf_cli_object(launch, "timing");
     bf_auto_free char *booted = bf_cli_when_ago(launch, "booted_at");
+    struct json_object *evidence = bf_cli_object(launch, "evidence");
+    const char *by = bf_cli_text(evidence, "by");
+    bf_auto_free char *text =
+        bf_cli_text(evidence, "text") ? bf_cli_shown(bf_cli_text(evidence, "text")) : NULL;
 
     putchar('\n');
     bf_cli_heading(cli, "Launch: %s, %s", bf_cli_text_or(launch, "kind", "?"),
@@ -147,6 +151,9 @@ void bf_cli_print_launch(const struct bf_cli *cli, struct json_object *launch)
     bf_cli_pair("machine", "%s", bf_cli_text_or(launch, "machine_name", "-"));
     bf_cli_pair("point", "%u", (unsigned)bf_cli_u64(launch, "point"));
     bf_cli_pair("booted", "%s", booted);
+    if (evidence)
+        bf_cli_pair("shown by", "%s%s%s", by ? by : "nothing: not proven", text ? ": " : "",
+                    text ? text : "");
     if (timing) {
         json_object_object_foreach(timing, part, milliseconds)
         {

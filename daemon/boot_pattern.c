@@ -97,6 +97,25 @@ int bf_boot_pattern_check(const char *pattern, const char *field, struct bf_erro
     return 0;
 }
 
+char *bf_boot_pattern_line(const char *pattern, const char *console)
+{
+    bf_auto_free char *text = bf_xstrdup(console);
+    char *found = NULL, *save = NULL;
+    regex_t regex;
+
+    if (!text || regcomp(&regex, pattern ? pattern : usual, FLAGS) != 0)
+        return NULL;
+    for (char *line = strtok_r(text, "\r\n", &save); line; line = strtok_r(NULL, "\r\n", &save))
+        if (regexec(&regex, line, 0, NULL, 0) == 0)
+            found = line;
+    regfree(&regex);
+    if (!found)
+        return NULL;
+    found = bf_xasprintf("%.200s", found);
+    bf_text_clean(found, false);
+    return found;
+}
+
 bool bf_boot_pattern_matches(const char *pattern, const char *console)
 {
     regex_t regex;

@@ -8,6 +8,7 @@
  *   clones      [{"disk","ref","ledger"}]
  *   converting, converted, conversion
  *   machine_ref, console, timing {part: ms}
+ *   evidence    {"proven","by": "console"|"agent"|null,"text","seconds"}: what decided "booted"
  *
  * A conversion that was cut off leaves the clones undefined, and twice is forbidden: then they are
  * thrown away and made anew.
@@ -65,6 +66,15 @@ int bf_launch_remember(struct bf_store *store, struct json_object *context,
                        const struct bf_launch_row *row, struct bf_error *err);
 int bf_launch_set_state(struct bf_service *service, const char *replication_id, const char *id,
                         const char *state, struct bf_error *err);
+
+/* --- drill.c: drills by themselves (policy.drill_every) --- */
+/* A round has ended well: start one if it is due, soon. */
+void bf_drill_after_round(struct bf_service *service, const char *replication_id);
+/* Policy and mapping together; BF_E_ISOLATION. */
+struct bf_policy;
+struct bf_mapping;
+int bf_drill_check(const struct bf_policy *policy, const struct bf_mapping *mapping,
+                   struct bf_error *err);
 
 /* --- discard.c: steps that need bf_launch_remember() --- */
 int bf_discard_machine(struct bf_job *job, struct bf_error *err);

@@ -27,6 +27,20 @@ struct put_launch {
     const char *state;
 };
 
+/* How it is known, behind "booted". */
+static const char *shown_by(struct bf_job *job)
+{
+    struct json_object *evidence = NULL;
+    const char *by;
+
+    if (!json_object_object_get_ex(bf_launch_context(job), "evidence", &evidence))
+        return "";
+    by = bf_context_text(evidence, "by");
+    return bf_streq(by, "console") ? ", its console shows"
+           : bf_streq(by, "agent") ? ", its guest agent answers"
+                                   : ", not proven";
+}
+
 static int tell(struct bf_service *service, const struct put_launch *put,
                 const struct bf_launch_row *row, struct bf_error *err)
 {
@@ -39,9 +53,11 @@ static int tell(struct bf_service *service, const struct put_launch *put,
     bf_json_add_string(data, "kind", row->kind);
     bf_json_add_string(data, "state", row->state);
     bf_json_add_u64(data, "point", row->point_number);
+    bf_json_add_stored(data, "evidence", row->evidence);
     return bf_service_event(service, put->job->inputs.replication.name, failed ? "error" : "info",
-                            "launch", data, err, "%s of point %llu as %s: %s", row->kind,
-                            (unsigned long long)row->point_number, row->machine_name, row->state);
+                            "launch", data, err, "%s of point %llu as %s: %s%s", row->kind,
+                            (unsigned long long)row->point_number, row->machine_name, row->state,
+                            shown_by(put->job));
 }
 
 static int store_launch(struct bf_service *service, void *user, struct bf_error *err)
@@ -61,6 +77,7 @@ static int store_launch(struct bf_service *service, void *user, struct bf_error 
         .clones = copy_of(launch, "clones"),
         .conversion = copy_of(launch, "conversion"),
         .console = copy_of(launch, "console"),
+        .evidence = copy_of(launch, "evidence"),
         .timing = copy_of(launch, "timing"),
         .started_us = bf_context_i64(launch, "started_us"),
         .booted_us = bf_context_i64(launch, "booted_us"),

@@ -25,12 +25,17 @@ static const char *const shutdown_words[] = {
 static const char *const on_failure_words[] = {
     [BF_ON_FAILURE_RESTART_SOURCE] = "restart-source", [BF_ON_FAILURE_LEAVE_OFF] = "leave-off",
     [BF_ON_FAILURE_MAX] = NULL};
+static const char *const evidence_words[] = {
+    [BF_EVIDENCE_TRY] = "try", [BF_EVIDENCE_REQUIRE] = "require",
+    [BF_EVIDENCE_CONSOLE] = "console", [BF_EVIDENCE_AGENT] = "agent",
+    [BF_EVIDENCE_NONE] = "none", [BF_EVIDENCE_MAX] = NULL};
 static const char *const disk_bus_words[] = {"virtio", "sata", NULL};
 /* clang-format on */
 
 _Static_assert(sizeof(enum bf_quiesce) == sizeof(unsigned) &&
                    sizeof(enum bf_convert_mode) == sizeof(unsigned) &&
                    sizeof(enum bf_shutdown) == sizeof(unsigned) &&
+                   sizeof(enum bf_evidence) == sizeof(unsigned) &&
                    sizeof(enum bf_on_failure) == sizeof(unsigned),
                "choices are read and written as unsigned");
 
@@ -47,9 +52,11 @@ static const struct bf_member policy_members[] = {
     {"shutdown_timeout", BF_MEMBER_DURATION, false, AT(shutdown_timeout_s), .min = 1, .max = DAY_S, .standard = 5 * MINUTE_S},
     {"shutdown", BF_MEMBER_CHOICE, false, AT(shutdown), .words = shutdown_words, .standard = BF_SHUTDOWN_ASK},
     {"boot_timeout", BF_MEMBER_DURATION, false, AT(boot_timeout_s), .min = 1, .max = DAY_S, .standard = 5 * MINUTE_S},
+    {"boot_evidence", BF_MEMBER_CHOICE, false, AT(evidence), .words = evidence_words, .standard = BF_EVIDENCE_TRY},
     {"boot_pattern", BF_MEMBER_PATTERN, true, AT(boot_pattern)},
     {"rate", BF_MEMBER_RATE, true, AT(rate_bytes), .min = 1024, .max = TIB},
     {"on_failure", BF_MEMBER_CHOICE, false, AT(on_failure), .words = on_failure_words, .standard = BF_ON_FAILURE_RESTART_SOURCE},
+    {"drill_every", BF_MEMBER_COUNT, false, AT(drill_every), .min = 0, .max = 10000},
     {"retries", BF_MEMBER_COUNT, false, AT(retries), .min = 0, .max = 100, .standard = 3},
 };
 #undef AT

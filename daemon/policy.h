@@ -26,6 +26,17 @@ enum bf_shutdown { BF_SHUTDOWN_ASK = 0, BF_SHUTDOWN_OFF, BF_SHUTDOWN_MAX };
 /* What happens to the source when a cutover fails behind its shutdown. */
 enum bf_on_failure { BF_ON_FAILURE_RESTART_SOURCE = 0, BF_ON_FAILURE_LEAVE_OFF, BF_ON_FAILURE_MAX };
 
+/* What has to show that a launch booted. */
+enum bf_evidence {
+    BF_EVIDENCE_TRY =
+        0, /* console or guest agent; where neither says anything: unproven, a warning */
+    BF_EVIDENCE_REQUIRE, /* one of the two */
+    BF_EVIDENCE_CONSOLE,
+    BF_EVIDENCE_AGENT,
+    BF_EVIDENCE_NONE, /* nothing: that it was started is enough */
+    BF_EVIDENCE_MAX,
+};
+
 struct bf_policy {
     uint64_t interval_s;           /* between round starts; default 15 min; 0: none, manual only */
     struct bf_windows windows;     /* scheduled rounds start only inside; empty: any time */
@@ -37,9 +48,11 @@ struct bf_policy {
     uint64_t shutdown_timeout_s;   /* default 5 min */
     enum bf_shutdown shutdown;     /* default ask */
     uint64_t boot_timeout_s;       /* default 5 min */
+    enum bf_evidence evidence;     /* default try; JSON "boot_evidence" */
     char *boot_pattern;            /* see bf_boot_pattern_matches(), or NULL: the usual evidence */
     uint64_t rate_bytes;           /* a second, of all copies of a round together; 0: none */
     enum bf_on_failure on_failure; /* default restart-source */
+    uint64_t drill_every;          /* a drill by itself after each n-th round; 0: none (default) */
     uint64_t retries;              /* of a failed round, before the replication fails; default 3 */
 };
 
@@ -90,6 +103,8 @@ int bf_boot_pattern_check(const char *pattern, const char *field, struct bf_erro
 /* Whether the console's text shows that the guest has booted.  pattern NULL: a login prompt,
  * systemd's targets, or a line BOOTMARK. */
 bool bf_boot_pattern_matches(const char *pattern, const char *console);
+/* The last line that shows it, for a report; NULL: it takes several.  Caller frees. */
+char *bf_boot_pattern_line(const char *pattern, const char *console);
 
 static inline void bf_policy_done_at(struct bf_policy *at)
 {

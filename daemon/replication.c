@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/context.h"
+#include "daemon/launch.h"
 #include "daemon/policy.h"
 #include "daemon/schedule.h"
 #include "daemon/service_private.h"
@@ -105,6 +106,7 @@ int bf_replication_round_ended(struct bf_service *service, struct bf_job *job,
     bf_replication_schedule(row, round_started(job, row));
     if (!failure) {
         row->failures = 0;
+        bf_drill_after_round(service, row->id);
     } else if (failure->code == BF_E_CANCELLED) {
         /* An admin's wish: the next one comes by the schedule, a seed by hand. */
         if (!has)

@@ -403,6 +403,23 @@ static void show_timing(struct bf_xml_out *out, struct json_object *launch)
     close_table(out);
 }
 
+/* What decided that the guest has booted. */
+static void show_evidence(struct bf_xml_out *out, struct json_object *evidence)
+{
+    const char *by = bf_report_text(evidence, "by");
+    bf_auto_free char *text = NULL;
+
+    if (!evidence)
+        return;
+    text = by ? bf_xasprintf("by its %s after %.0f s: %s",
+                             bf_streq(by, "agent") ? "guest agent" : "console",
+                             bf_report_number(evidence, "seconds"),
+                             bf_report_text(evidence, "text") ? bf_report_text(evidence, "text")
+                                                              : "several lines")
+              : bf_xstrdup("not proven: neither console nor guest agent showed it");
+    pair(out, "shown", text);
+}
+
 static void show_launch(struct bf_xml_out *out, struct json_object *launch)
 {
     bf_auto_free char *title =
@@ -416,6 +433,7 @@ static void show_launch(struct bf_xml_out *out, struct json_object *launch)
     pair(out, "started", bf_report_text(launch, "started_at"));
     pair(out, "booted", bf_report_text(launch, "booted_at"));
     pair(out, "ended", bf_report_text(launch, "ended_at"));
+    show_evidence(out, bf_report_object(launch, "evidence"));
     bf_xml_close(out);
     bf_xml_close(out);
     error_lines(out, bf_report_object(launch, "error"));

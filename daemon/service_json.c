@@ -141,6 +141,7 @@ struct json_object *bf_launch_row_json(const struct bf_launch_row *row)
     bf_json_add_string(json, "machine_name", row->machine_name);
     bf_json_add_stored(json, "conversion", row->conversion);
     bf_json_add_string(json, "console_tail", row->console);
+    bf_json_add_stored(json, "evidence", row->evidence);
     bf_json_add_stored(json, "timing", row->timing);
     bf_json_add_stored(json, "error", row->error);
     bf_json_add_utc(json, "started_at", row->started_us);

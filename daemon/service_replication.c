@@ -10,6 +10,7 @@
 #include "daemon/check.h"
 #include "daemon/context.h"
 #include "daemon/job.h"
+#include "daemon/launch.h"
 #include "daemon/replication.h"
 #include "daemon/service_names.h"
 #include "daemon/state.h"
@@ -43,7 +44,8 @@ int bf_replicate_parse(struct json_object *body, struct bf_replicate *ret, struc
         bf_json_opt_array(body, "", "waive", &waive, err) != 0 ||
         (name && bf_name_check(name, "name", err) != 0) ||
         bf_mapping_from_json(mapping, &replicate.mapping, err) != 0 ||
-        bf_policy_from_json(policy, &replicate.policy, err) != 0)
+        bf_policy_from_json(policy, &replicate.policy, err) != 0 ||
+        bf_drill_check(&replicate.policy, &replicate.mapping, err) != 0)
         return -1;
     replicate.source = bf_xstrdup(source);
     replicate.machine = bf_xstrdup(machine);
@@ -186,7 +188,7 @@ static int merge(struct bf_replication_row *row, struct json_object *body, struc
         free(row->mapping);
         row->mapping = bf_xstrdup(bf_json_text(merged));
     }
-    return 0;
+    return bf_drill_check(policy, &mapping, err);
 }
 
 static int reschedule(struct bf_service *service, struct bf_replication_row *row,

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What decides that a launch has booted, and drills by themselves, with the tiny guest."""
+import pytest
+
+import ferry
+from ferry import ApiError
+
+NAME = "tiny"
+
+
+@pytest.fixture(scope="module")
+def world():
+    one = ferry.World()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def guest(world):
+    image = f"{world.source.directory}/images/guest.qcow2"
+    ferry.run(f"{ferry.LAB}/images", "copy", "tiny", image, "qcow2", timeout=600)
+    world.source.domain("define", NAME, "--disk", f"{image},bus=sata,format=qcow2",
+                        "--net", "lab", "--memory", "128")
+    world.replicate(NAME, name="g", boot_timeout="200s")
+    return "g"
+
+
+def policy(world, **fields):
+    world.daemon.call("PATCH", "/replications/g", {"policy": fields})
+
+
+def drill(world):
+    """One that is discarded by itself; its job and its launch."""
+    job = world.daemon.wait_job("g", world.daemon.verb("g", "drill", keep=False)["job"])
+    world.daemon.wait_until(lambda: not world.daemon.show("g")["launch"]
+                            and not world.daemon.show("g")["job"], 60, "its end")
+    return job, world.daemon.list("g", "launches")[0]
+
+
+def test_the_console_shows_it(world, guest):
+    job, launch = drill(world)
+    assert job["state"] == "done" and launch["state"] == "discarded", job
+    assert launch["evidence"]["proven"] is True and launch["evidence"]["by"] == "console"
+    assert launch["evidence"]["text"].startswith("BOOTMARK host=tiny")
+    assert 0 < launch["evidence"]["seconds"] < 200
+    messages = [e["message"] for e in world.daemon.get("/events?replication=g")["events"]]
+    assert any(m.endswith("booted, its console shows") for m in messages), messages
+    page = world.daemon.get("/replications/g/report")["launches"][0]
+    assert page["evidence"]["by"] == "console"
+
+
+def test_an_agent_that_does_not_answer_is_none(world, guest):
+    """The console shows the boot, but it is not what was asked for."""
+    policy(world, boot_evidence="agent", boot_timeout="15s")
+    job, launch = drill(world)
+    assert job["error"]["code"] == "launch-not-booted" and "BOOTMARK" in job["error"]["evidence"]
+    assert launch["state"] == "failed" and launch["evidence"]["proven"] is False
+    assert world.target.virsh("list", "--all", "--name").split() == [NAME]
+
+
+def test_nothing_needed(world, guest):
+    policy(world, boot_evidence="none")
+    job, launch = drill(world)
+    assert job["state"] == "done" and launch["evidence"]["proven"] is False
+    assert launch["timing"]["boot"] < 5000
+
+
+def test_a_silent_guest_is_unproven_or_fails(world):
+    """A disk without anything: its console says nothing for ever (the firmware writes to the screen)."""
+    world.source.machine("mute", ("8M",), start=False)
+    world.replicate("mute", boot_timeout="3s")
+    world.daemon.do("mute", "drill")
+    launch = world.daemon.show("mute")["launch"]
+    assert launch["state"] == "booted" and launch["evidence"]["proven"] is False
+    events = world.daemon.get("/events?replication=mute")["events"]
+    assert any(e["level"] == "warning" and "not proven" in e["message"] for e in events)
+    world.daemon.do("mute", "drill-end")
+    world.daemon.call("PATCH", "/replications/mute", {"policy": {"boot_evidence": "require"}})
+    job = world.daemon.wait_job("mute", world.daemon.verb("mute", "drill")["job"])
+    assert job["error"]["code"] == "launch-not-booted"
+    world.daemon.do("mute", "remove", delete_volumes=True)
+
+
+def test_drills_by_themselves_need_an_isolated_network(world, guest):
+    with pytest.raises(ApiError) as refused:
+        world.daemon.call("PATCH", "/replications/g", {"policy": {"drill_every": 2},
+                                                       "mapping": {"isolated_network": None}})
+    assert refused.value.code == "isolation"
+    assert world.daemon.show("g")["policy"]["drill_every"] == 0
+
+
+def test_a_drill_after_every_second_round(world, guest):
+    policy(world, boot_evidence="console", boot_timeout="200s", drill_every=2)
+    drilled = world.daemon.list("g", "launches")
+    world.daemon.do("g", "sync")
+    assert len(world.daemon.list("g", "launches")) == len(drilled), "the first is one too early"
+    world.daemon.do("g", "sync")
+    done = world.daemon.wait_until(
+        lambda: [one for one in world.daemon.list("g", "launches")[:-len(drilled)]
+                 if one["state"] in ("discarded", "failed")], 240, "a drill of its own")
+    assert len(done) == 1 and done[0]["kind"] == "drill" and done[0]["state"] == "discarded"
+    assert done[0]["point"] == 3 and done[0]["evidence"]["by"] == "console"
+    world.daemon.wait_until(lambda: not world.daemon.show("g")["job"], 60, "the discard's end")
+    assert "tiny-drill" not in world.target.virsh("list", "--all", "--name").split()
+    assert [r for r in world.daemon.ledger() if r["kind"] in ("clone", "machine")] == []
