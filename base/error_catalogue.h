@@ -89,5 +89,7 @@
     X(GUEST_ENCRYPTED, UNSUPPORTED, false, "the guest's disk is encrypted", "unlock it inside the guest, or set conversion to none if the guest has virtio drivers") \
     X(GUEST_HIBERNATED, CONFLICT, true, "the guest is hibernated or was not shut down cleanly", "start it, switch off Fast Startup, shut it down fully") \
     X(GUEST_TIMEOUT, TRANSIENT, true, "the guest's disks could not be read or changed within the time allowed", "see the evidence; check that the storage below answers, and that the guest's file systems are sound") \
+    X(GUEST_DAMAGED, DATA, true, "a file system of the guest is damaged", "repair it in the guest (fsck, xfs_repair), let a round run and launch again; the replica is untouched") \
+    X(GUEST_INITRAMFS, UNSUPPORTED, true, "an initramfs of the guest cannot be read", "make it anew in the guest (update-initramfs -u -k all, dracut -f --regenerate-all), let a round run and launch again; or set conversion to v2v") \
     X(GUEST_UNSUPPORTED, UNSUPPORTED, false, "the guest's operating system is not supported by the conversion", "set conversion to none if the guest has virtio drivers")
 /* clang-format on */

@@ -35,7 +35,7 @@ enum bf_initrd_method bf_compression_detect(const void *data, size_t size)
 
 static int broken(struct bf_error *err, const char *what)
 {
-    return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "a %s stream is damaged or cut", what);
+    return bf_fail(err, BF_E_GUEST_INITRAMFS, 0, "a %s stream is damaged or cut", what);
 }
 
 static int too_large(struct bf_error *err)

@@ -8,13 +8,15 @@
  *     blockferry-convert RESULT-FILE < REQUEST
  *
  * REQUEST   {"mode": "convert"|"inspect", "disks": [{"uri", "format"}, ...],
- *            "macs": ["52:54:...", ...], "plan"?: {...}}
+ *            "macs": ["52:54:...", ...], "plan"?: {...}, "grow"?: false, "serial_console"?: false}
  *           "inspect": the disks are opened read-only.  "plan" (plan.h) stands in for the
- * inspection of a conversion; a guest that is not as planned is inspected after all. RESULT
- * {"error": {...}}, or for "inspect" {"plan"}, or
+ *           inspection of a conversion; a guest that is not as planned is inspected after all.
+ *           "grow": the last partition of each disk fills the disk.
+ * RESULT    {"error": {...}}, or for "inspect" {"plan"}, or
  *           {"guest_os", "changes": [text, ...], "warnings": [text, ...], "planned": bool};
  * with "untouched" beside an error nothing was changed, and virt-v2v may be tried.
  * Standard output: a line of progress each "[ seconds] text", as virt-v2v does. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +80,16 @@ static void read_macs(struct json_object *request, struct mac_list *ret)
 /* Failed before the first change, for a reason that virt-v2v may not have. */
 static bool is_untouched(const struct bf_error *err, bool applying)
 {
-    return !applying && (err->code == BF_E_GUEST_UNSUPPORTED || err->code == BF_E_CONVERT_FAILED);
+    return !applying && (err->code == BF_E_GUEST_UNSUPPORTED || err->code == BF_E_GUEST_INITRAMFS ||
+                         err->code == BF_E_CONVERT_FAILED);
+}
+
+static bool wants(struct json_object *request, const char *key)
+{
+    bf_auto_error ignored = BF_ERROR_INIT;
+    bool value = false;
+
+    return bf_json_opt_bool(request, "", key, &value, &ignored) == 0 && value;
 }
 
 static int decide(struct bf_session *session, struct json_object *request, struct bf_error *err)
@@ -87,7 +98,8 @@ static int decide(struct bf_session *session, struct json_object *request, struc
 
     say("Reading the guest");
     if (bf_linux_plan_initrd(session, err) < 0 || bf_linux_plan_generators(session, err) < 0 ||
-        bf_linux_plan_names(session, err) < 0)
+        bf_linux_plan_names(session, err) < 0 ||
+        (wants(request, "serial_console") && bf_linux_plan_console(session, err) < 0))
         return -1;
     read_macs(request, &list);
     bf_linux_plan_network(session, list.macs, list.count);
@@ -130,7 +142,8 @@ static int convert(struct bf_session *session, struct json_object *request, bool
         return -1;
     say("Changing the guest");
     *ret_applying = true;
-    if (bf_session_apply(session, err) < 0)
+    if (bf_session_apply(session, err) < 0 ||
+        (wants(request, "grow") && bf_linux_grow(session, err) < 0))
         return -1;
     say("Closing the disks");
     if (bf_session_close(session, err) < 0)
@@ -234,6 +247,7 @@ int main(int argc, char **argv)
         return 2;
     }
     began_ms = bf_now_ms();
+    signal(SIGPIPE, SIG_IGN);
     session.tmp_directory = getenv("LIBGUESTFS_TMPDIR");
     session.g = guestfs_create();
     if (!session.g || !session.tmp_directory) {

@@ -78,7 +78,7 @@ int bf_cpio_walk(const void *data, size_t size, bool all,
         size_t next;
 
         if (!read_entry(bytes, size, at, &entry, &next))
-            return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0,
+            return bf_fail(err, BF_E_GUEST_INITRAMFS, 0,
                            "a cpio archive is damaged or cut at byte %zu", at);
         at = next;
         if (!bf_streq(entry.name, trailer)) {
@@ -93,7 +93,7 @@ int bf_cpio_walk(const void *data, size_t size, bool all,
             at++;
     }
     if (!all)
-        return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "a cpio archive has no end");
+        return bf_fail(err, BF_E_GUEST_INITRAMFS, 0, "a cpio archive has no end");
     *ret_used = at;
     return 0;
 }

@@ -6,12 +6,30 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "guest/names.h"
 
-/* Length of a disk device's name at this place, 0: none. */
+static size_t word_length(const char *text)
+{
+    return strcspn(text, " \t\r\n\"'");
+}
+
+/* A name by the old host's controller, bus or serial number. */
+static bool is_linked_name(const char *text)
+{
+    static const char directory[] = "/dev/disk/";
+
+    return (bf_starts_with(text, "/dev/disk/by-id/") ||
+            bf_starts_with(text, "/dev/disk/by-path/")) &&
+           !bf_names_is_stable(text + sizeof(directory) - 1);
+}
+
+/* Length of a disk device's name at this place, 0: none, or one that is the same on every host. */
 static size_t device_length(const char *text)
 {
     static const char *const kinds[] = {"/dev/sd", "/dev/hd", "/dev/xvd"};
 
+    if (is_linked_name(text) || bf_starts_with(text, "/dev/nvme"))
+        return word_length(text);
     for (size_t i = 0; i < bf_array_length(kinds); i++) {
         size_t length = strlen(kinds[i]), letters;
 
@@ -23,7 +41,7 @@ static size_t device_length(const char *text)
         length += letters;
         length += strspn(text + length, "0123456789");
         /* A longer word is something else. */
-        return strchr(" \t\n\"'", text[length]) ? length : 0;
+        return length == word_length(text) ? length : 0;
     }
     return 0;
 }
@@ -127,13 +145,14 @@ char *bf_edit_add_lines(const char *text, const char *const *lines)
     return changed ? bf_steal(out.text) : NULL;
 }
 
-/* NAME=" at the start of a line; the text behind the quote. */
+/* NAME=" or NAME=( at the start of a line; the text behind that. */
 static const char *assignment(const char *text, const char *name)
 {
     size_t length = strlen(name);
 
     for (; *text; text += strcspn(text, "\n"), text += *text == '\n')
-        if (strncmp(text, name, length) == 0 && strncmp(text + length, "=\"", 2) == 0)
+        if (strncmp(text, name, length) == 0 &&
+            (strncmp(text + length, "=\"", 2) == 0 || strncmp(text + length, "=(", 2) == 0))
             return text + length + 2;
     return NULL;
 }
@@ -149,11 +168,11 @@ static bool has_word(const char *text, size_t length, const char *word)
 char *bf_edit_add_words(const char *text, const char *name, const char *const *words)
 {
     const char *value = assignment(text, name);
-    size_t length = value ? strcspn(value, "\"\n") : 0;
+    size_t length = value ? strcspn(value, "\")\n") : 0;
     bf_auto_buf out = {0};
     bool changed = false;
 
-    if (!value || value[length] != '"')
+    if (!value || value[length] != (value[-1] == '(' ? ')' : '"'))
         return NULL;
     bf_buf_add(&out, text, (size_t)(value - text) + length);
     for (; *words; words++) {
@@ -164,4 +183,60 @@ char *bf_edit_add_words(const char *text, const char *name, const char *const *w
     }
     bf_buf_add(&out, value + length, strlen(value + length));
     return changed ? bf_steal(out.text) : NULL;
+}
+
+/* --- the serial console --- */
+
+static bool is_kernel_line(const char *line)
+{
+    static const char *const words[] = {"linux",   "linux16", "linuxefi", "kernel",
+                                        "options", "append",  "APPEND",   "kernelopts="};
+
+    line += strspn(line, " \t");
+    for (size_t i = 0; i < bf_array_length(words); i++) {
+        size_t length = strlen(words[i]);
+
+        if (strncmp(line, words[i], length) == 0 &&
+            (words[i][length - 1] == '=' || (line[length] && strchr(" \t", line[length]))))
+            return true;
+    }
+    return false;
+}
+
+char *bf_edit_serial_console(const char *text)
+{
+    bf_auto_buf out = {0};
+    bool changed = false;
+
+    while (*text) {
+        size_t length = strcspn(text, "\n");
+        bf_auto_free char *line = bf_xasprintf("%.*s", (int)length, text);
+
+        bf_buf_add(&out, text, length);
+        /* An entry that takes its options from the environment block gets the token there; a
+         * BLS file's line "linux PATH" is no command line. */
+        if (is_kernel_line(line) && strstr(line, "root=") && !strstr(line, "console=ttyS0")) {
+            bf_buf_addf(&out, " " BF_EDIT_SERIAL);
+            changed = true;
+        }
+        text += length;
+        if (*text)
+            bf_buf_add(&out, text++, 1);
+    }
+    return changed ? bf_steal(out.text) : NULL;
+}
+
+char *bf_edit_environment_fit(const char *text)
+{
+    size_t length = strlen(text);
+    bf_auto_buf out = {0};
+
+    while (length > 0 && text[length - 1] == '#')
+        length--;
+    if (length > BF_EDIT_ENVIRONMENT)
+        return NULL;
+    bf_buf_add(&out, text, length);
+    while (out.length < BF_EDIT_ENVIRONMENT)
+        bf_buf_add(&out, "#", 1);
+    return bf_steal(out.text);
 }

@@ -15,7 +15,8 @@ enum bf_edit_place {
     BF_EDIT_BOOT_LINE, /* root= and resume= of boot loaders and their defaults */
 };
 
-/* Replace /dev/sdXN, /dev/hdXN, /dev/xvdXN by UUID=...: these names are others on virtio. `resolve`
+/* Replace /dev/sdXN, /dev/hdXN, /dev/xvdXN, /dev/nvme... and the links by controller, bus or serial
+ * number (/dev/disk/by-id, by-path) by UUID=...: these names are others on virtio. `resolve`
  * returns the file system's UUID of the name, or NULL: then the name stays and *ret_unresolved
  * becomes true. */
 char *bf_edit_device_names(const char *text, enum bf_edit_place place,
@@ -25,5 +26,14 @@ char *bf_edit_device_names(const char *text, enum bf_edit_place place,
 /* Append each word that no line of the file consists of. */
 char *bf_edit_add_lines(const char *text, const char *const *lines);
 
-/* Add the words to a shell assignment NAME="a b"; NULL also when there is no such assignment. */
+/* Add the words to a shell assignment NAME="a b" or NAME=(a b); NULL also when there is no such
+ * assignment. */
 char *bf_edit_add_words(const char *text, const char *name, const char *const *words);
+
+/* Add BF_EDIT_SERIAL to every kernel's command line in a boot loader's file. */
+#define BF_EDIT_SERIAL "console=ttyS0,115200"
+char *bf_edit_serial_console(const char *text);
+
+/* GRUB's environment block is a file of this size, filled up by "#".  NULL: it does not fit. */
+#define BF_EDIT_ENVIRONMENT 1024
+char *bf_edit_environment_fit(const char *text);

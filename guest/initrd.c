@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "guest/compress.h"
 #include "guest/cpio.h"
+#include "guest/modules.h"
 #include "guest/shim_image.h"
 
 #define UNPACKED_MAX ((size_t)1 << 30)
@@ -46,6 +47,7 @@ static bool is_module(const char *path, const char *module)
 }
 
 struct scan {
+    void (*each)(const struct bf_cpio_entry *entry, void *user);
     struct bf_initrd *initrd;
     size_t archive_at; /* where the archive being read begins in the image */
     uint32_t init_inode, init_links;
@@ -98,7 +100,7 @@ static int scan_archive(struct scan *scan, const char *image, size_t size, size_
     scan->archive_at = *at_io;
     scan->initrd->archives++;
     if (bf_cpio_begins(data, left)) {
-        if (bf_cpio_walk(data, left, false, note_entry, scan, &used, err) < 0)
+        if (bf_cpio_walk(data, left, false, scan->each, scan, &used, err) < 0)
             return -1;
         scan->initrd->method = BF_INITRD_PLAIN;
         *at_io += used;
@@ -113,7 +115,7 @@ static int scan_archive(struct scan *scan, const char *image, size_t size, size_
     *at_io += used;
     scan->initrd->method = method;
     /* A compressed archive may hold several cpio archives, with zeros between. */
-    return bf_cpio_walk(plain.text, plain.length, true, note_entry, scan, &used, err);
+    return bf_cpio_walk(plain.text, plain.length, true, scan->each, scan, &used, err);
 }
 
 /* A hard link's data is in another entry: that file cannot be taken over by this entry alone. */
@@ -125,31 +127,81 @@ static int check_init(const struct scan *scan, struct bf_error *err)
     return 0;
 }
 
-int bf_initrd_scan(const void *image, size_t size, struct bf_initrd *ret_initrd,
-                   struct bf_error *err)
+static int walk_image(struct scan *scan, const char *image, size_t size, struct bf_error *err)
 {
-    bf_auto_initrd initrd = {.size = size};
-    struct scan scan = {.initrd = &initrd};
-    const char *bytes = image;
     size_t at = 0;
 
     if (size > BF_INITRD_IMAGE_MAX)
         return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "the initramfs is too large");
     for (;;) {
-        while (at < size && bytes[at] == '\0')
+        while (at < size && image[at] == '\0')
             at++;
         if (at == size)
-            break;
-        if (scan_archive(&scan, bytes, size, &at, err) < 0)
+            return 0;
+        if (scan_archive(scan, image, size, &at, err) < 0)
             return -1;
     }
+}
+
+int bf_initrd_scan(const void *image, size_t size, struct bf_initrd *ret_initrd,
+                   struct bf_error *err)
+{
+    bf_auto_initrd initrd = {.size = size};
+    struct scan scan = {.each = note_entry, .initrd = &initrd};
+
+    if (walk_image(&scan, image, size, err) < 0)
+        return -1;
     if (initrd.archives == 0)
-        return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "the initramfs is empty");
+        return bf_fail(err, BF_E_GUEST_INITRAMFS, 0, "the initramfs is empty");
     if (check_init(&scan, err) < 0)
         return -1;
     *ret_initrd = initrd;
     initrd = (struct bf_initrd){0};
     return 0;
+}
+
+struct take {
+    struct scan scan; /* first: what the walk knows */
+    const char *directory;
+    char *const *names;
+    size_t count;
+    struct bf_buf *data;
+};
+
+static bool is_same_module(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++)
+        if (*a != *b && !(strchr("-_", *a) && strchr("-_", *b)))
+            return false;
+    return *a == *b;
+}
+
+static void take_entry(const struct bf_cpio_entry *entry, void *user)
+{
+    struct take *take = user;
+    bf_auto_free char *name = NULL;
+
+    if (!S_ISREG(entry->mode) || !strstr(entry->name, take->directory) ||
+        !strstr(entry->name, ".ko"))
+        return;
+    name = bf_module_file_name(entry->name);
+    for (size_t i = 0; i < take->count; i++)
+        if (take->data[i].length == 0 && is_same_module(name, take->names[i]))
+            bf_buf_add(&take->data[i], entry->data, entry->size);
+}
+
+int bf_initrd_take_modules(const void *image, size_t size, const char *version, char *const *names,
+                           size_t count, struct bf_buf *ret_data, struct bf_error *err)
+{
+    bf_auto_initrd initrd = {.size = size};
+    bf_auto_free char *directory = bf_xasprintf("lib/modules/%s/", version);
+    struct take take = {.scan = {.each = take_entry, .initrd = &initrd},
+                        .directory = directory,
+                        .names = names,
+                        .count = count,
+                        .data = ret_data};
+
+    return walk_image(&take.scan, image, size, err);
 }
 
 static void add_commands(struct bf_buf *cpio, const struct bf_initrd_module *modules,

@@ -51,10 +51,16 @@ struct bf_initrd_module {
     size_t size;
 };
 
-/* Fails with BF_E_GUEST_UNSUPPORTED on what cannot be read: unknown compression, a cut archive. */
+/* What cannot be read: BF_E_GUEST_UNSUPPORTED of an unknown compression, BF_E_GUEST_INITRAMFS of a
+ * cut or damaged archive. */
 int bf_initrd_scan(const void *image, size_t size, struct bf_initrd *ret_initrd,
                    struct bf_error *err);
 void bf_initrd_done(struct bf_initrd *initrd);
+
+/* Modules of a kernel that the image itself holds.  names: "virtio.ko"; ret_data: as many empty
+ * buffers, filled where the image has the module, as it stands there (perhaps compressed). */
+int bf_initrd_take_modules(const void *image, size_t size, const char *version, char *const *names,
+                           size_t count, struct bf_buf *ret_data, struct bf_error *err);
 
 /* The archive to append: same input, same bytes.  Modules in load order.  `remove`: NULL, or paths
  * of the initramfs to unlink, NULL-terminated.  ret_archive is empty at call. */

@@ -144,7 +144,8 @@ static void tell_warnings(struct bf_session *session, struct json_object *plan)
 /* The fast way refuses the guest: that is an answer, not a failure. */
 static int refuse(struct json_object *plan, struct bf_error *err)
 {
-    if (err->code != BF_E_GUEST_UNSUPPORTED && err->code != BF_E_CONVERT_FAILED)
+    if (err->code != BF_E_GUEST_UNSUPPORTED && err->code != BF_E_GUEST_INITRAMFS &&
+        err->code != BF_E_CONVERT_FAILED)
         return -1;
     bf_plan_finding(plan, "info", "fast-not-possible", err->message, NULL,
                     "virt-v2v will make the initramfs anew, which takes minutes",

@@ -17,7 +17,13 @@ int bf_linux_plan_generators(struct bf_session *session, struct bf_error *err);
  * LVM devices file, which knows disks by their old serial numbers. */
 int bf_linux_plan_names(struct bf_session *session, struct bf_error *err);
 
+/* Kernels also write to the first serial line, which platforms show as the machine's console. */
+int bf_linux_plan_console(struct bf_session *session, struct bf_error *err);
+
 /* The interface keeps its name by its MAC address, where the guest's configuration pins a name. */
 void bf_linux_plan_network(struct bf_session *session, const char *const *macs, size_t mac_count);
 /* The names it pins; names is empty at call. */
 void bf_linux_interfaces(struct bf_session *session, struct bf_interfaces *names);
+
+/* Let the last partition of each disk, and what it holds, fill the disk (linux_grow.c). */
+int bf_linux_grow(struct bf_session *session, struct bf_error *err);

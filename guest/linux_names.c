@@ -7,72 +7,128 @@
 #include "guest/edit.h"
 #include "guest/linux.h"
 
+#define ENVIRONMENT_HEAD "# GRUB Environment Block\n"
+
 static void strings_free_at(char ***at)
 {
     bf_strings_free(*at);
 }
 
-/* The guest's disks were given in its own order, so the appliance's /dev/sdX is the guest's; old
- * kernels' /dev/hdX and Xen's /dev/xvdX count the same. */
+struct naming {
+    struct bf_session *session;
+    const char *linked; /* a by-id or by-path name that cannot be told: which kind; or NULL */
+};
+
 static char *uuid_of(const char *device, void *user)
 {
-    struct bf_session *session = user;
-    const char *name = device + strlen("/dev/");
-    bf_auto_free char *canonical =
-        bf_xasprintf("/dev/sd%s", name + (bf_starts_with(name, "xvd") ? 3 : 2));
-    bf_auto_free char *uuid = guestfs_vfs_uuid(session->g, canonical);
+    struct naming *naming = user;
+    const struct bf_filesystem *filesystem = bf_session_resolve(naming->session, device);
 
-    return uuid && *uuid ? bf_steal(uuid) : NULL;
+    if (filesystem && filesystem->uuid && *filesystem->uuid)
+        return bf_xstrdup(filesystem->uuid);
+    if (bf_starts_with(device, "/dev/disk/by-"))
+        naming->linked = device + strlen("/dev/disk/");
+    return NULL;
+}
+
+/* What cannot be resolved is fatal in what boots the machine, and everywhere for links: they name
+ * disks that are there, but which of several is not known. */
+static int judge(struct bf_session *session, const char *path, enum bf_edit_place place,
+                 const struct naming *naming, struct bf_error *err)
+{
+    if (naming->linked && place != BF_EDIT_FIELD_2)
+        return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "%s names disks by id or by path", path);
+    if (place == BF_EDIT_BOOT_LINE)
+        return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0,
+                       "%s names a device that is not on the given disks", path);
+    bf_session_warn(session,
+                    "%s names a device that is not on the given disks; it was left as it is", path);
+    return 0;
 }
 
 static int edit_file(struct bf_session *session, const char *path, enum bf_edit_place place,
                      struct bf_error *err)
 {
     bf_auto_free char *text = bf_session_read(session, path, NULL);
+    struct naming naming = {.session = session};
     bf_auto_free char *edited = NULL;
     bool unresolved = false;
 
     if (!text)
         return 0;
-    /* These name the old controller and disk. */
-    if (place == BF_EDIT_FIELD_1 &&
-        (strstr(text, "/dev/disk/by-id/") || strstr(text, "/dev/disk/by-path/")))
-        return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "%s names disks by id or by path", path);
-    edited = bf_edit_device_names(text, place, uuid_of, session, &unresolved);
-    if (unresolved && place == BF_EDIT_BOOT_LINE)
-        return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0,
-                       "%s names a device that is not on the given disks", path);
-    if (unresolved)
-        bf_session_warn(session,
-                        "%s names a device that is not on the given disks; it was left as it is",
-                        path);
+    edited = bf_edit_device_names(text, place, uuid_of, &naming, &unresolved);
+    if (unresolved && judge(session, path, place, &naming, err) < 0)
+        return -1;
     if (edited)
         bf_session_write(session, path, edited, false, "device names by UUID");
     return 0;
 }
 
-/* Boot loader files: their directories are listed once, so that each missing file costs nothing. */
-static int edit_boot(struct bf_session *session, struct bf_error *err)
+/* --- what boots the machine --- */
+
+static int write_boot(struct bf_session *session, const char *path, const char *text,
+                      const char *summary, struct bf_error *err)
 {
-    static const char *const names[] = {"grub/grub.cfg", "grub2/grub.cfg", "grub/grub.conf",
-                                        "grub/menu.lst"};
-    bf_cleanup(strings_free_at) char **entries =
-        guestfs_glob_expand(session->g, "/boot/loader/entries/*.conf");
-    bf_cleanup(strings_free_at) char **efi =
-        guestfs_glob_expand(session->g, "/boot/efi/EFI/*/grub.cfg");
-    char **lists[2] = {entries, efi};
+    bf_auto_free char *fitted = NULL;
 
-    for (size_t i = 0; i < bf_array_length(names); i++) {
-        bf_auto_free char *path = bf_xasprintf("/boot/%s", names[i]);
-
-        if (edit_file(session, path, BF_EDIT_BOOT_LINE, err) < 0)
-            return -1;
+    if (!bf_starts_with(text, ENVIRONMENT_HEAD)) {
+        bf_session_write(session, path, text, false, summary);
+        return 0;
     }
-    for (size_t i = 0; i < bf_array_length(lists); i++)
-        for (size_t j = 0; lists[i] && lists[i][j]; j++)
-            if (edit_file(session, lists[i][j], BF_EDIT_BOOT_LINE, err) < 0)
+    fitted = bf_edit_environment_fit(text);
+    if (!fitted)
+        return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "%s has no room for the change", path);
+    bf_session_write(session, path, fitted, false, summary);
+    return 0;
+}
+
+static int edit_boot_names(struct bf_session *session, const char *path, struct bf_error *err)
+{
+    bf_auto_free char *text = bf_session_read(session, path, NULL);
+    struct naming naming = {.session = session};
+    bf_auto_free char *edited = NULL;
+    bool unresolved = false;
+
+    if (!text)
+        return 0;
+    edited = bf_edit_device_names(text, BF_EDIT_BOOT_LINE, uuid_of, &naming, &unresolved);
+    if (unresolved && judge(session, path, BF_EDIT_BOOT_LINE, &naming, err) < 0)
+        return -1;
+    return edited ? write_boot(session, path, edited, "device names by UUID", err) : 0;
+}
+
+static int add_console(struct bf_session *session, const char *path, struct bf_error *err)
+{
+    bf_auto_free char *text = bf_session_read(session, path, NULL);
+    bf_auto_free char *edited = text ? bf_edit_serial_console(text) : NULL;
+
+    return edited ? write_boot(session, path, edited, "serial console", err) : 0;
+}
+
+/* Every file that may hold a kernel's command line. */
+static int each_boot_file(struct bf_session *session,
+                          int (*edit)(struct bf_session *session, const char *path,
+                                      struct bf_error *err),
+                          struct bf_error *err)
+{
+    static const char *const patterns[] = {
+        "/boot/grub/grub.cfg",          "/boot/grub2/grub.cfg",
+        "/boot/grub/grub.conf",         "/boot/grub/menu.lst",
+        "/boot/grub/grubenv",           "/boot/grub2/grubenv",
+        "/boot/loader/entries/*.conf",  "/boot/efi/loader/entries/*.conf",
+        "/boot/efi/EFI/*/grub.cfg",     "/boot/efi/EFI/*/grubenv",
+        "/boot/extlinux/extlinux.conf", "/boot/syslinux/syslinux.cfg",
+        "/etc/kernel/cmdline",
+    };
+
+    for (size_t i = 0; i < bf_array_length(patterns); i++) {
+        bf_cleanup(strings_free_at) char **paths = bf_session_glob(session, patterns[i]);
+
+        for (size_t j = 0; paths[j]; j++)
+            if (edit(session, paths[j], err) < 0)
                 return -1;
-    return edit_file(session, "/etc/default/grub", BF_EDIT_BOOT_LINE, err);
+    }
+    return 0;
 }
 
 /* Its entries name disks by the old controller's ids: no volume would be found on virtio.  An
@@ -81,7 +137,7 @@ static void drop_lvm_devices(struct bf_session *session)
 {
     static const char path[] = "/etc/lvm/devices/system.devices";
 
-    if (guestfs_is_file(session->g, path) == 1)
+    if (bf_session_exists(session, path))
         bf_session_remove(session, path, "LVM finds its disks by scanning again");
 }
 
@@ -89,8 +145,27 @@ int bf_linux_plan_names(struct bf_session *session, struct bf_error *err)
 {
     if (edit_file(session, "/etc/fstab", BF_EDIT_FIELD_1, err) < 0 ||
         edit_file(session, "/etc/crypttab", BF_EDIT_FIELD_2, err) < 0 ||
-        edit_boot(session, err) < 0)
+        each_boot_file(session, edit_boot_names, err) < 0 ||
+        edit_file(session, "/etc/default/grub", BF_EDIT_BOOT_LINE, err) < 0 ||
+        edit_file(session, "/etc/sysconfig/bootloader", BF_EDIT_BOOT_LINE, err) < 0)
         return -1;
     drop_lvm_devices(session);
+    return 0;
+}
+
+int bf_linux_plan_console(struct bf_session *session, struct bf_error *err)
+{
+    static const char path[] = "/etc/default/grub";
+    static const char *const words[] = {BF_EDIT_SERIAL, NULL};
+    bf_auto_free char *text = bf_session_read(session, path, NULL);
+    bf_auto_free char *edited = NULL;
+
+    if (each_boot_file(session, add_console, err) < 0)
+        return -1;
+    if (!text || strstr(text, "console=ttyS0"))
+        return 0;
+    edited = bf_edit_add_words(text, "GRUB_CMDLINE_LINUX", words);
+    if (edited)
+        bf_session_write(session, path, edited, false, "serial console");
     return 0;
 }

@@ -9,8 +9,6 @@
 #include "base/file.h"
 #include "base/text.h"
 
-#define TEXT_MAX ((size_t)4 << 20)
-
 int bf_session_fail(struct bf_session *session, const char *what, struct bf_error *err)
 {
     const char *said = guestfs_last_error(session->g);
@@ -25,11 +23,6 @@ void bf_strings_free(char **strings)
     free(strings);
 }
 
-static void free_strings_at(char ***at)
-{
-    bf_strings_free(*at);
-}
-
 bool bf_strings_have(char *const *strings, const char *text)
 {
     for (; *strings; strings++)
@@ -41,139 +34,6 @@ bool bf_strings_have(char *const *strings, const char *text)
 int bf_session_launch(struct bf_session *session, struct bf_error *err)
 {
     return guestfs_launch(session->g) < 0 ? bf_session_fail(session, "the appliance", err) : 0;
-}
-
-/* No root was found: is it because of encryption? */
-int bf_session_explain_no_root(struct bf_session *session, struct bf_error *err)
-{
-    bf_cleanup(free_strings_at) char **devices = guestfs_list_devices(session->g);
-    bf_cleanup(free_strings_at) char **parts = guestfs_list_partitions(session->g);
-    char **lists[2] = {devices, parts};
-
-    for (size_t i = 0; i < bf_array_length(lists); i++)
-        for (size_t j = 0; lists[i] && lists[i][j]; j++) {
-            bf_auto_free char *type = guestfs_vfs_type(session->g, lists[i][j]);
-
-            if (type && (bf_streq(type, "crypto_LUKS") || bf_streq(type, "BitLocker")))
-                return bf_fail(err, BF_E_GUEST_ENCRYPTED, 0, "%s is encrypted (%s)", lists[i][j],
-                               type);
-        }
-    return bf_fail(err, BF_E_GUEST_UNKNOWN, 0, "no operating system was found on the disks");
-}
-
-/* What the system calls itself; libguestfs shows "12.15" for a Debian. */
-void bf_session_read_product(struct bf_session *session)
-{
-    static const char key[] = "PRETTY_NAME=\"";
-    bf_auto_free char *text = bf_session_read(session, "/etc/os-release", NULL);
-    const char *name = text ? strstr(text, key) : NULL;
-
-    if (!name)
-        return;
-    name += sizeof(key) - 1;
-    free(session->product);
-    session->product = bf_xasprintf("%.*s", (int)strcspn(name, "\"\n"), name);
-}
-
-static int check_guest(struct bf_session *session, struct bf_error *err)
-{
-    bf_auto_free char *type = guestfs_inspect_get_type(session->g, session->root);
-    bf_auto_free char *arch = guestfs_inspect_get_arch(session->g, session->root);
-
-    session->product = guestfs_inspect_get_product_name(session->g, session->root);
-    if (!type || !arch || !session->product)
-        return bf_session_fail(session, "inspection", err);
-    if (!bf_streq(type, "linux") || !bf_streq(arch, "x86_64"))
-        return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "%s is %s for %s", session->product, type,
-                       arch);
-    return 0;
-}
-
-/* Pairs of mount point and device, the shorter mount points first. */
-static void sort_mounts(char **pairs)
-{
-    for (size_t i = 2; pairs[i - 2] && pairs[i]; i += 2)
-        for (size_t j = i; j > 0 && strlen(pairs[j]) < strlen(pairs[j - 2]); j -= 2)
-            for (size_t k = 0; k < 2; k++) {
-                char *moved = pairs[j + k];
-
-                pairs[j + k] = pairs[j - 2 + k];
-                pairs[j - 2 + k] = moved;
-            }
-}
-
-/* ext4 would begin to initialise its inode tables in the background: megabytes of writes. */
-int bf_session_mount_one(struct bf_session *session, const char *device, const char *mountpoint)
-{
-    if (session->read_only)
-        return guestfs_mount_ro(session->g, device, mountpoint);
-
-    bf_auto_free char *type = guestfs_vfs_type(session->g, device);
-    const char *options = type && bf_starts_with(type, "ext") ? "noatime,noinit_itable" : "noatime";
-
-    return guestfs_mount_options(session->g, options, device, mountpoint);
-}
-
-int bf_session_mount(struct bf_session *session, struct bf_error *err)
-{
-    bf_cleanup(free_strings_at) char **pairs =
-        guestfs_inspect_get_mountpoints(session->g, session->root);
-
-    if (!pairs)
-        return bf_session_fail(session, "mount points", err);
-    sort_mounts(pairs);
-    for (size_t i = 0; pairs[i]; i += 2) {
-        if (bf_session_mount_one(session, pairs[i + 1], pairs[i]) == 0)
-            continue;
-        if (bf_streq(pairs[i], "/") || bf_starts_with(pairs[i], "/boot") ||
-            bf_starts_with(pairs[i], "/usr"))
-            return bf_session_fail(session, pairs[i], err);
-        bf_session_warn(session, "%s cannot be mounted and was left alone: %s", pairs[i],
-                        guestfs_last_error(session->g));
-    }
-    return 0;
-}
-
-int bf_session_open_guest(struct bf_session *session, struct bf_error *err)
-{
-    bf_cleanup(free_strings_at) char **roots = guestfs_inspect_os(session->g);
-
-    if (!roots)
-        return bf_session_fail(session, "inspection", err);
-    if (!roots[0])
-        return bf_session_explain_no_root(session, err);
-    if (roots[1])
-        return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0,
-                       "there is more than one operating system on the disks");
-    session->root = bf_xstrdup(roots[0]);
-    if (check_guest(session, err) < 0 || bf_session_mount(session, err) < 0)
-        return -1;
-    bf_session_read_product(session);
-    session->selinux = guestfs_is_file(session->g, "/etc/selinux/config") == 1;
-    return 0;
-}
-
-char *bf_session_read(struct bf_session *session, const char *path, size_t *ret_size)
-{
-    size_t size = 0;
-    bf_auto_free char *data = guestfs_read_file(session->g, path, &size);
-    char *text;
-
-    if (!data || size > TEXT_MAX)
-        return NULL;
-    /* Not every version ends it by a NUL. */
-    text = bf_xcalloc(1, size + 1);
-    memcpy(text, data, size);
-    if (ret_size)
-        *ret_size = size;
-    return text;
-}
-
-char **bf_session_list(struct bf_session *session, const char *path)
-{
-    char **names = guestfs_ls(session->g, path);
-
-    return names ? names : bf_xcalloc(1, sizeof(*names));
 }
 
 static struct bf_change *new_change(struct bf_session *session, const char *path, const void *data,
@@ -192,9 +52,46 @@ static struct bf_change *new_change(struct bf_session *session, const char *path
     return change;
 }
 
+static struct bf_change *written(const struct bf_session *session, const char *path)
+{
+    for (size_t i = 0; i < session->change_count; i++) {
+        struct bf_change *change = &session->changes[i];
+
+        if ((change->kind == BF_CHANGE_WRITE || change->kind == BF_CHANGE_CREATE) &&
+            bf_streq(change->path, path))
+            return change;
+    }
+    return NULL;
+}
+
+const struct bf_change *bf_session_change_of(const struct bf_session *session, const char *path)
+{
+    return written(session, path);
+}
+
+/* The second edit of a file. */
+static void write_again(struct bf_change *change, const char *text, const char *summary)
+{
+    char *joined = strstr(change->summary, summary)
+                       ? bf_xstrdup(change->summary)
+                       : bf_xasprintf("%s, %s", change->summary, summary);
+
+    free(change->summary);
+    change->summary = joined;
+    free(change->data);
+    change->data = bf_xstrdup(text);
+    change->size = strlen(text);
+}
+
 void bf_session_write(struct bf_session *session, const char *path, const char *text, bool fresh,
                       const char *summary)
 {
+    struct bf_change *before = written(session, path);
+
+    if (before) {
+        write_again(before, text, summary);
+        return;
+    }
     new_change(session, path, text, strlen(text), summary)->kind =
         fresh ? BF_CHANGE_CREATE : BF_CHANGE_WRITE;
 }
@@ -211,6 +108,11 @@ void bf_session_append(struct bf_session *session, const char *path, uint64_t of
 void bf_session_remove(struct bf_session *session, const char *path, const char *summary)
 {
     new_change(session, path, "", 0, summary)->kind = BF_CHANGE_REMOVE;
+}
+
+void bf_session_did(struct bf_session *session, const char *path, const char *summary)
+{
+    new_change(session, path, "", 0, summary)->kind = BF_CHANGE_DONE;
 }
 
 void bf_session_checksum(struct bf_session *session, const char *path, const char *of,
@@ -249,7 +151,7 @@ static int append(struct bf_session *session, const struct bf_change *change, st
     return 0;
 }
 
-/* A new file gets the label of its directory; a written one keeps its own. */
+/* A new file or directory gets the label of the directory it is in; a written one keeps its own. */
 static void label(struct bf_session *session, const char *path)
 {
     bf_auto_free char *directory = bf_xasprintf("%.*s", (int)(strrchr(path, '/') - path), path);
@@ -258,6 +160,21 @@ static void label(struct bf_session *session, const char *path)
 
     if (value && guestfs_lsetxattr(session->g, "security.selinux", value, (int)size, path) < 0)
         bf_session_warn(session, "%s has no SELinux label", path);
+}
+
+static int make_parent(struct bf_session *session, const char *path, struct bf_error *err)
+{
+    bf_auto_free char *directory = bf_xasprintf("%.*s", (int)(strrchr(path, '/') - path), path);
+
+    if (bf_session_exists(session, directory))
+        return 0;
+    if (make_parent(session, directory, err) < 0)
+        return -1;
+    if (guestfs_mkdir_p(session->g, directory) < 0)
+        return bf_session_fail(session, directory, err);
+    if (session->selinux)
+        label(session, directory);
+    return 0;
 }
 
 static int write_checksum(struct bf_session *session, const struct bf_change *change,
@@ -274,6 +191,8 @@ static int write_checksum(struct bf_session *session, const struct bf_change *ch
 static int apply(struct bf_session *session, const struct bf_change *change, struct bf_error *err)
 {
     switch (change->kind) {
+    case BF_CHANGE_DONE:
+        return 0;
     case BF_CHANGE_APPEND:
         return append(session, change, err);
     case BF_CHANGE_CHECKSUM:
@@ -282,8 +201,11 @@ static int apply(struct bf_session *session, const struct bf_change *change, str
         if (guestfs_rm_f(session->g, change->path) < 0)
             return bf_session_fail(session, change->path, err);
         return 0;
-    case BF_CHANGE_WRITE:
     case BF_CHANGE_CREATE:
+        if (make_parent(session, change->path, err) < 0)
+            return -1;
+        break;
+    case BF_CHANGE_WRITE:
     default:
         break;
     }
@@ -319,6 +241,16 @@ void bf_session_done(struct bf_session *session)
         free(session->changes[i].summary);
     }
     free(session->changes);
+    bf_strings_free(session->devices);
+    for (size_t i = 0; i < session->filesystem_count; i++) {
+        free(session->filesystems[i].device);
+        free(session->filesystems[i].type);
+        free(session->filesystems[i].uuid);
+        free(session->filesystems[i].label);
+        free(session->filesystems[i].part_uuid);
+    }
+    free(session->filesystems);
+    bf_tree_done(&session->tree);
     free(session->root);
     free(session->product);
     json_object_put(session->warnings);

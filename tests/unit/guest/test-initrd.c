@@ -94,13 +94,13 @@ static void content(void)
               "entries and their order");
 }
 
-static void refuse(const char *what, const void *data, size_t size)
+static void refuse(const char *what, const void *data, size_t size, enum bf_error_code code)
 {
     bf_auto_error err = BF_ERROR_INIT;
     struct bf_initrd initrd;
 
     ok(bf_initrd_scan(data, size, &initrd, &err) == -1, "%s is refused", what);
-    is_error(&err, BF_E_GUEST_UNSUPPORTED, "%s: its error", what);
+    is_error(&err, code, "%s: its error", what);
 }
 
 static void odd_images(void)
@@ -115,20 +115,21 @@ static void odd_images(void)
 
     make_image(&gzip, BF_INITRD_GZIP, "a.ko");
     make_image(&plain, BF_INITRD_PLAIN, "a.ko");
-    refuse("an empty image", "", 0);
+    refuse("an empty image", "", 0, BF_E_GUEST_INITRAMFS);
     bf_buf_add(&zeros, "\0\0\0\0\0\0\0\0", 8);
-    refuse("zeros only", zeros.text, zeros.length);
-    refuse("text", "hello world, this is no initramfs at all", 40);
-    refuse("lz4", "\x02\x21\x4c\x18 and so on ............", 24);
-    for (size_t cut = 1; cut < gzip.length; cut += 7)
-        refuse("a cut gzip", gzip.text, cut);
-    for (size_t cut = 1; cut < plain.length; cut += 13)
-        refuse("a cut cpio", plain.text, cut);
+    refuse("zeros only", zeros.text, zeros.length, BF_E_GUEST_INITRAMFS);
+    refuse("text", "hello world, this is no initramfs at all", 40, BF_E_GUEST_UNSUPPORTED);
+    refuse("lz4", "\x02\x21\x4c\x18 and so on ............", 24, BF_E_GUEST_UNSUPPORTED);
+    refuse("one byte", gzip.text, 1, BF_E_GUEST_UNSUPPORTED);
+    for (size_t cut = 2; cut < gzip.length; cut += 7)
+        refuse("a cut gzip", gzip.text, cut, BF_E_GUEST_INITRAMFS);
+    for (size_t cut = 110; cut < plain.length; cut += 13)
+        refuse("a cut cpio", plain.text, cut, BF_E_GUEST_INITRAMFS);
     bf_buf_add(&linked, hard_link, sizeof(hard_link));
     while (linked.length % 4)
         bf_buf_add(&linked, "", 1);
     bf_cpio_end(&linked);
-    refuse("a hard link without data", linked.text, linked.length);
+    refuse("a hard link without data", linked.text, linked.length, BF_E_GUEST_UNSUPPORTED);
 }
 
 /* Damaged at random places: any answer is fine, only a wild access is not (sanitizer builds). */
