@@ -40,6 +40,9 @@ struct bf_convert_request {
     const char *const *macs;
     size_t mac_count;
     const char *virtio_win; /* directory or ISO with Windows drivers; NULL: the default places */
+    /* Only the fast way knows these.  The last partition of each disk and what it holds grow to the
+     * disk's size; kernels also write to the first serial line. */
+    bool grow, serial_console;
     /* What an inspection of this guest found (plan.h), borrowed; NULL: none.  Mode auto follows its
      * method, and the fast way opens the guest by it. */
     struct json_object *plan;

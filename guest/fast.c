@@ -30,6 +30,8 @@ static char *request_text(const struct bf_convert_request *request, const char *
     bf_json_add_string(value, "mode", mode);
     json_object_object_add(value, "disks", disks);
     json_object_object_add(value, "macs", macs);
+    bf_json_add_bool(value, "grow", request->grow);
+    bf_json_add_bool(value, "serial_console", request->serial_console);
     if (request->plan)
         json_object_object_add(value, "plan", json_object_get(request->plan));
     return bf_xstrdup(bf_json_text(value));

@@ -9,7 +9,7 @@
 
 static const char *const modules[] = {"virtio_pci", "virtio_blk", "virtio_scsi", NULL};
 
-static bool plan_initramfs_tools(struct bf_session *session)
+static void plan_initramfs_tools(struct bf_session *session)
 {
     static const char path[] = "/etc/initramfs-tools/modules";
     bf_auto_free char *text = bf_session_read(session, path, NULL);
@@ -17,7 +17,6 @@ static bool plan_initramfs_tools(struct bf_session *session)
 
     if (edited)
         bf_session_write(session, path, edited, false, SUMMARY);
-    return text != NULL;
 }
 
 static void plan_dracut(struct bf_session *session)
@@ -46,8 +45,8 @@ static void plan_words(struct bf_session *session, const char *path, const char 
 int bf_linux_plan_generators(struct bf_session *session, struct bf_error *err)
 {
     (void)err;
-    if (plan_initramfs_tools(session))
-        return 0;
+    /* Each that has a configuration: one that was replaced by another leaves its own behind. */
+    plan_initramfs_tools(session);
     plan_dracut(session);
     plan_words(session, "/etc/sysconfig/kernel", "INITRD_MODULES");
     plan_words(session, "/etc/mkinitcpio.conf", "MODULES");

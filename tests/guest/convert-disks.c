@@ -3,7 +3,7 @@
  *
  *   convert-disks --work DIR [--mode M] [--cache DIR] [--format F] [--name N] [--uefi]
  *                 [--deadline SECONDS] [--virtio-win PATH] [--mac MAC] [--plan FILE] [--inspect]
- *                 DISK...
+ *                 [--grow] [--serial-console] DISK...        (--mac once for each card)
  *
  * With --inspect the disks are only looked at.
  * Standard output: one JSON object, the report or the plan, or {"error": ...} with exit code 1.
@@ -29,7 +29,8 @@ static const struct option options[] = {
     {"name", required_argument, NULL, 'n'},     {"uefi", no_argument, NULL, 'u'},
     {"deadline", required_argument, NULL, 'd'}, {"virtio-win", required_argument, NULL, 'v'},
     {"mac", required_argument, NULL, 'a'},      {"plan", required_argument, NULL, 'p'},
-    {"inspect", no_argument, NULL, 'i'},        {NULL, 0, NULL, 0},
+    {"inspect", no_argument, NULL, 'i'},        {"grow", no_argument, NULL, 'g'},
+    {"serial-console", no_argument, NULL, 's'}, {NULL, 0, NULL, 0},
 };
 
 static void show(const char *line, void *user)
@@ -95,7 +96,7 @@ static int usage(void)
 static bool read_options(int argc, char **argv, struct bf_convert_request *request, char **format,
                          bool *ret_inspect, struct bf_error *err)
 {
-    static const char *mac;
+    static const char *macs[DISKS_MAX];
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
@@ -123,9 +124,15 @@ static bool read_options(int argc, char **argv, struct bf_convert_request *reque
             request->deadline = bf_deadline_in((uint64_t)(atof(optarg) * 1000));
             break;
         case 'a':
-            mac = optarg;
-            request->macs = &mac;
-            request->mac_count = 1;
+            request->macs = macs;
+            if (request->mac_count < DISKS_MAX)
+                macs[request->mac_count++] = optarg;
+            break;
+        case 'g':
+            request->grow = true;
+            break;
+        case 's':
+            request->serial_console = true;
             break;
         case 'p':
             if (bf_json_read_file(optarg, &request->plan, err) < 0)
