@@ -197,19 +197,22 @@ def test_cut_in_the_handshake(work, psk):
         between.stop()
 
 
-def test_tls_costs_at_most_three_times_the_cpu(work, psk):
-    """The slow cipher costs more than ten times as much."""
-    source = make_dirty(work / "source", 256 * MIB)
-    plain = work.nbdkit("file", source)
-    secret = work.nbdkit("--tls=require", f"--tls-psk={psk}", "file", source)
+def test_tls_costs_far_less_than_by_the_slow_cipher(work, psk):
+    """Left to itself GnuTLS takes ChaCha20, at several times the CPU; `make bench` has the ratio to a plain run."""
+    source = make_dirty(work / "source", 128 * MIB)
+    server = work.nbdkit("--tls=require", f"--tls-psk={psk}", "file", source)
+    with open(work / "slow", "w") as f:
+        f.write("[overrides]\ntls-disabled-cipher = AES-128-GCM\ntls-disabled-cipher = AES-256-GCM\n")
 
-    def cpu(*args):
-        process = start_copy(*args, "null:")
+    def cpu(**env):
+        process = start_copy("--tls-psk", psk, psk_uri(server), "null:", env=env)
         process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0, process.stderr.read()
         process.stdout.close(), process.stderr.close()
         return usage.ru_utime + usage.ru_stime
-    ratios = sorted(cpu("--tls-psk", psk, psk_uri(secret)) / cpu(plain.uri) for _ in range(5))
-    assert ratios[2] < 4 * SLOW, ratios
+    # Whatever else the host does only adds to a run: the least of several is the program's own.
+    ours = min(cpu() for _ in range(4))
+    slow = min(cpu(GNUTLS_SYSTEM_PRIORITY_FILE=str(work / "slow")) for _ in range(3))
+    assert ours * 2 < slow, (ours, slow)
