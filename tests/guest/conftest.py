@@ -13,7 +13,7 @@ import pytest
 
 import disks
 
-CONVERT_DISKS = os.environ["CONVERT_DISKS"]
+CONVERT_DISKS = os.environ.get("CONVERT_DISKS")
 
 
 def processes_of(directory):

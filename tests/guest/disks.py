@@ -5,6 +5,7 @@ Each maker takes a path and writes a raw disk there.  The Windows disks hold jus
 looks at (hives, one program header); they prove recognition and edits, never that Windows starts.
 """
 import hashlib
+import json
 import pathlib
 import shutil
 import struct
@@ -56,6 +57,13 @@ def _partitioned(path, part, kind):
     run("sfdisk", "-q", path, stdin=_text(f"label: dos\nstart=2048, size={size // 512}, "
                                           f"type={kind}, bootable\n"))
     run("dd", f"if={part}", f"of={path}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
+
+
+def partitions(path):
+    """Where the partitions of a raw disk begin, in bytes."""
+    table = json.loads(subprocess.run(["sfdisk", "--json", str(path)], check=True,
+                                      stdout=subprocess.PIPE).stdout)["partitiontable"]
+    return [part["start"] * 512 for part in table["partitions"]]
 
 
 def _text(text):
@@ -126,50 +134,132 @@ def _hive(path, root, keys):
 
 
 WINDOWS = {
+    "2022": ("Windows Server 2022 Standard", "6.3", "20348", (10, 0)),
     "2016": ("Windows Server 2016 Standard", "6.3", "14393", (10, 0)),
     "2012r2": ("Windows Server 2012 R2 Standard", "6.3", "9600", None),
+    "2008r2": ("Windows Server 2008 R2 Standard", "6.1", "7601", None),
 }
+ADAPTER = "{6B29FC40-CA47-1067-B31D-00DD010662DA}"
+ADAPTER_MAC = "00:50:56:ab:12:34"
+TOOLS = "{FE2F6A2C-196E-4210-9C04-2B1BC21F07EF}"
+NET_CLASS = "{4d36e972-e325-11ce-bfc1-08002be10318}"
 
 
-def _software(version):
+def _multi(*texts):
+    """A REG_MULTI_SZ for the registry editor's text."""
+    data = "".join(text + "\0" for text in texts).encode("utf-16-le") + b"\0\0"
+    return "hex(7):" + ",".join(f"{byte:02x}" for byte in data)
+
+
+def _quoted(text):
+    return '"' + text.replace("\\", "\\\\") + '"'
+
+
+def software_keys(version, tools=False):
+    """What the hive SOFTWARE of a Windows server holds, with VMware Tools or without."""
     product, number, build, major = WINDOWS[version]
     current = {"ProductName": f'"{product}"', "CurrentVersion": f'"{number}"',
                "InstallationType": '"Server"', "CurrentBuildNumber": f'"{build}"',
                "CurrentBuild": f'"{build}"', "EditionID": '"ServerStandard"',
-               "SystemRoot": '"C:\\\\Windows"'}
+               "SystemRoot": _quoted("C:\\Windows")}
     if major:
         current["CurrentMajorVersionNumber"] = f"dword:{major[0]:08x}"
         current["CurrentMinorVersionNumber"] = f"dword:{major[1]:08x}"
+    uninstall = "Microsoft\\Windows\\CurrentVersion\\Uninstall"
+    program = f"{uninstall}\\{TOOLS}" if tools else uninstall
     return {"Microsoft\\Windows NT\\CurrentVersion": current,
             "Microsoft\\Windows\\CurrentVersion": {
-                "ProgramFilesDir": '"C:\\\\Program Files"', "DevicePath": '"%SystemRoot%\\\\inf"'},
-            "Microsoft\\Windows\\CurrentVersion\\Uninstall": {}}
+                "ProgramFilesDir": _quoted("C:\\Program Files"),
+                "DevicePath": _quoted("%SystemRoot%\\inf")},
+            program: {"DisplayName": '"VMware Tools"',
+                      "UninstallString": f'"MsiExec.exe /I{TOOLS}"'} if tools else {}}
 
 
-def _system():
-    return {"Select": {"Current": "dword:00000001", "Default": "dword:00000001"},
+def system_keys(version):
+    """What the hive SYSTEM of a Windows server with one card of a static address holds."""
+    control = "ControlSet001\\Control"
+    keys = {"Select": {"Current": "dword:00000001", "Default": "dword:00000001",
+                       "LastKnownGood": "dword:00000002", "Failed": "dword:00000000"},
             "ControlSet001\\Services\\Tcpip\\Parameters": {"Hostname": '"WINSRV01"'},
-            "ControlSet001\\Control\\CriticalDeviceDatabase": {},
-            "DriverDatabase\\DeviceIds\\PCI": {}, "DriverDatabase\\DriverInfFiles": {},
-            "DriverDatabase\\DriverPackages": {}, "MountedDevices": {}}
+            f"ControlSet001\\Services\\Tcpip\\Parameters\\Interfaces\\{ADAPTER}": {
+                "EnableDHCP": "dword:00000000", "IPAddress": _multi("10.1.2.3", "10.1.2.4"),
+                "SubnetMask": _multi("255.255.255.0", "255.255.255.0"),
+                "DefaultGateway": _multi("10.1.2.1"), "NameServer": '"10.1.0.53,10.1.0.54"'},
+            f"{control}\\Class\\{NET_CLASS}\\0000": {
+                "NetCfgInstanceId": '"{00000000-0000-0000-0000-000000000001}"',
+                "DeviceInstanceID": _quoted("SW\\{eeab7790}\\loop")},
+            f"{control}\\Class\\{NET_CLASS}\\0001": {
+                "NetCfgInstanceId": f'"{ADAPTER}"', "DriverDesc": '"vmxnet3 Ethernet Adapter"',
+                "DeviceInstanceID": _quoted(
+                    "PCI\\VEN_15AD&DEV_07B0&SUBSYS_07B015AD&REV_01\\005056FFFFAB123400")},
+            f"{control}\\Network\\{NET_CLASS}\\{ADAPTER}\\Connection": {"Name": '"Ethernet0"'},
+            f"{control}\\CriticalDeviceDatabase": {},
+            "ControlSet002\\Services": {}, "MountedDevices": {}}
+    if version != "2008r2":
+        keys.update({"DriverDatabase\\DeviceIds\\PCI": {}, "DriverDatabase\\DriverInfFiles": {},
+                     "DriverDatabase\\DriverPackages": {}})
+    return keys
 
 
-def _fill_windows(root, version, hibernated):
+def windows_hives(directory, version, software=None, system=None, tools=False):
+    """The hives SYSTEM and SOFTWARE in a directory; software and system are keys to add."""
+    for name, keys in (("SOFTWARE", software_keys(version, tools) | (software or {})),
+                       ("SYSTEM", system_keys(version) | (system or {}))):
+        _hive(pathlib.Path(directory) / name, name, keys)
+
+
+def make_dirty(path):
+    """The hive as it is while its newest changes are in the log files only."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, 4, struct.unpack_from("<I", data, 8)[0] + 1)
+    path.write_bytes(hive.with_checksum(data))
+
+
+def _fill_windows(root, version, hibernated, dirty_hive, tools):
     system32 = root / "Windows/System32"
     for name in ("Windows/System32/config", "Windows/System32/drivers", "Windows/inf",
                  "Program Files", "Users"):
         (root / name).mkdir(parents=True)
     (system32 / "cmd.exe").write_bytes(_program())
-    for name, keys in (("SOFTWARE", _software(version)), ("SYSTEM", _system())):
-        with tempfile.TemporaryDirectory() as scratch:
-            made = pathlib.Path(scratch) / name
-            _hive(made, name, keys)
-            shutil.copyfile(made, system32 / "config" / name)
+    with tempfile.TemporaryDirectory() as scratch:
+        windows_hives(scratch, version, tools=tools)
+        if dirty_hive:
+            make_dirty(pathlib.Path(scratch) / "SYSTEM")
+        for name in ("SOFTWARE", "SYSTEM"):
+            shutil.copyfile(pathlib.Path(scratch) / name, system32 / "config" / name)
     if hibernated:
         (root / "hiberfil.sys").write_bytes(b"hibr".ljust(4096, b"\0"))
 
 
-def windows(path, version="2016", hibernated=False):
+def _efi_partition(path):
+    """A FAT file system with Windows's boot loader, and without the fallback's."""
+    blank(path, 40 * MIB)
+    run("mkfs.vfat", path)
+    run("mmd", "-i", path, "::EFI", "::EFI/Microsoft", "::EFI/Microsoft/Boot")
+    with tempfile.NamedTemporaryFile() as loader:
+        loader.write(_program())
+        loader.flush()
+        run("mcopy", "-i", path, loader.name, "::EFI/Microsoft/Boot/bootmgfw.efi")
+
+
+def _gpt(path, parts):
+    """A disk of (type, image) partitions."""
+    lines, start = ["label: gpt"], 2048
+    for kind, part in parts:
+        size = pathlib.Path(part).stat().st_size
+        lines.append(f"start={start}, size={size // 512}, type={kind}")
+        start += size // 512
+    blank(path, (start + 2048) * 512)
+    run("sfdisk", "-q", path, stdin=_text("\n".join(lines) + "\n"))
+    start = 1
+    for _, part in parts:
+        run("dd", f"if={part}", f"of={path}", "bs=1M", f"seek={start}", "conv=notrunc,sparse",
+            "status=none")
+        start += pathlib.Path(part).stat().st_size // MIB
+
+
+def windows(path, version="2016", hibernated=False, dirty_hive=False, dirty_ntfs=False, uefi=False,
+            tools=False):
     """A disk that is recognised as a Windows server."""
     with tempfile.TemporaryDirectory() as scratch:
         part, mount = pathlib.Path(scratch) / "part", pathlib.Path(scratch) / "mount"
@@ -179,21 +269,44 @@ def windows(path, version="2016", hibernated=False):
             stderr=subprocess.DEVNULL)
         run("ntfs-3g", part, mount)
         try:
-            _fill_windows(mount, version, hibernated)
+            _fill_windows(mount, version, hibernated, dirty_hive, tools)
         finally:
             run("umount", mount)
+        if dirty_ntfs:
+            run("ntfsfix", part)
+        if uefi:
+            esp = pathlib.Path(scratch) / "esp"
+            _efi_partition(esp)
+            _gpt(path, [("C12A7328-F81F-11D2-BA4B-00A0C93EC93B", esp),
+                        ("EBD0A0A2-B9E5-4433-87C0-68B6B72699C7", part)])
+        else:
+            _partitioned(path, part, "7")
+
+
+def bitlocker(path):
+    """A disk with one partition that begins as a BitLocker volume does."""
+    with tempfile.TemporaryDirectory() as scratch:
+        part = pathlib.Path(scratch) / "part"
+        blank(part)
+        with open(part, "r+b") as volume:
+            volume.write(b"\xeb\x58\x90-FVE-FS-\x00\x02\x08\x00\x00".ljust(510, b"\0") + b"\x55\xaa")
         _partitioned(path, part, "7")
 
 
-def virtio_win(path, systems=("2k12R2", "2k16"), agent=False):
+def virtio_win(path, systems=("2k12R2", "2k16", "2k22"), agent=False):
     """A tree of (empty) virtio drivers in the layout of the virtio-win ISO."""
     tree = pathlib.Path(path)
     if agent:
         (tree / "guest-agent").mkdir(parents=True)
         (tree / "guest-agent/qemu-ga-x86_64.msi").write_bytes(b"msi")
-    for driver in ("viostor", "vioscsi", "netkvm", "Balloon"):
+    for driver in ("viostor", "vioscsi", "NetKVM", "Balloon"):
         for system in systems:
             folder = tree / driver / system / "amd64"
             folder.mkdir(parents=True)
-            for ending in ("inf", "sys", "cat"):
-                (folder / f"{driver.lower()}.{ending}").write_bytes(b"driver\r\n" * 64)
+            for ending in ("inf", "sys", "cat", "pdb"):
+                name = f"{driver.lower()}.{ending}"
+                (folder / name).write_bytes(f"{name} of {system}\r\n".encode() * 64)
+
+
+def virtio_win_iso(path, tree):
+    run("xorriso", "-as", "mkisofs", "-quiet", "-J", "-r", "-o", path, tree)

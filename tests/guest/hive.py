@@ -26,6 +26,14 @@ def _security(own_offset):
     return struct.pack("<2sHIIII", b"sk", 0, own_offset, own_offset, 1, len(descriptor)) + descriptor
 
 
+def with_checksum(data):
+    """The hive with the right checksum in its header."""
+    checksum = 0
+    for (word,) in struct.iter_unpack("<I", data[:508]):
+        checksum ^= word
+    return bytes(data[:508]) + struct.pack("<I", checksum) + bytes(data[512:])
+
+
 def empty():
     """The bytes of an empty hive."""
     security_offset = 0x20 + len(_cell(_root_key(0)))
@@ -33,12 +41,7 @@ def empty():
     free = BIN - 32 - len(cells)
     cells += struct.pack("<i", free) + b"\0" * (free - 4)
     header = struct.pack("<4sIIQIIIIIII64s", b"regf", 1, 1, 0, 1, 3, 0, 1, 0x20, BIN, 1, b"")
-    header = header.ljust(508, b"\0")
-    checksum = 0
-    for (word,) in struct.iter_unpack("<I", header):
-        checksum ^= word
-    base = (header + struct.pack("<I", checksum)).ljust(4096, b"\0")
-    return base + struct.pack("<4sIIQQI", b"hbin", 0, BIN, 0, 0, 0) + cells
+    return with_checksum(header.ljust(4096, b"\0")) + struct.pack("<4sIIQQI", b"hbin", 0, BIN, 0, 0, 0) + cells
 
 
 if __name__ == "__main__":

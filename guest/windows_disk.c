@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "guest/windows_disk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "guest/hive_box.h"
+#include "guest/hive_file.h"
+#include "guest/ntfs.h"
+#include "guest/virtio_win.h"
+#include "guest/windows_facts.h"
+
+/* Exit codes of ntfs-3g.probe. */
+#define PROBE_INCONSISTENT 13
+#define PROBE_HIBERNATED 14
+#define PROBE_UNCLEAN 15
+
+static void strings_free_at(char ***at)
+{
+    bf_strings_free(*at);
+}
+
+static char *find_file(struct bf_session *session, const char *path)
+{
+    /* The last element may be missing: the answer is no proof that it is there. */
+    char *real = guestfs_case_sensitive_path(session->g, path);
+
+    if (real && guestfs_exists(session->g, real) == 1)
+        return real;
+    free(real);
+    return NULL;
+}
+
+/* A file of a volume that is not mounted; NULL: not there, or no volume to be mounted. */
+static char *find_on(struct bf_session *session, const char *device, const char *path)
+{
+    char *found;
+
+    if (guestfs_mount_ro(session->g, device, BF_WINDOWS_MOUNT) < 0)
+        return NULL;
+    found = find_file(session, path);
+    guestfs_umount(session->g, BF_WINDOWS_MOUNT);
+    return found;
+}
+
+static void note_encrypted(struct bf_windows_guest *windows, const char *device, const char *type)
+{
+    bf_auto_free char *text = bf_xasprintf("%s (%s)", device, type);
+
+    json_object_array_add(windows->encrypted, json_object_new_string(text));
+}
+
+/* blkid knows these by name; a volume whose header it does not trust is looked at once more. */
+static void look_for_encryption(struct bf_session *session, const char *device, const char *type,
+                                struct bf_windows_guest *windows)
+{
+    bf_auto_free char *boot = NULL;
+    size_t size = 0;
+
+    if (bf_streq(type, "BitLocker") || bf_streq(type, "crypto_LUKS")) {
+        note_encrypted(windows, device, type);
+        return;
+    }
+    if (!bf_streq(type, "unknown"))
+        return;
+    boot = guestfs_pread_device(session->g, device, BF_NTFS_BOOT_SIZE, 0, &size);
+    if (boot && size == BF_NTFS_BOOT_SIZE && bf_ntfs_is_bitlocker((const unsigned char *)boot))
+        note_encrypted(windows, device, "BitLocker");
+    else if (boot && size == BF_NTFS_BOOT_SIZE && memcmp(boot, "LUKS\xba\xbe", 6) == 0)
+        note_encrypted(windows, device, "crypto_LUKS");
+}
+
+static int look_at_ntfs(struct bf_session *session, const char *device,
+                        struct bf_windows_guest *windows, struct bf_error *err)
+{
+    bf_auto_free char *system =
+        find_on(session, device, BF_WINDOWS_MOUNT "/Windows/System32/config/SYSTEM");
+
+    if (!system)
+        return 0;
+    if (windows->device)
+        return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0,
+                       "there is a Windows on %s and another one on %s", windows->device, device);
+    windows->device = bf_xstrdup(device);
+    windows->directory = bf_xasprintf("%.*s", (int)strlen(BF_WINDOWS_MOUNT "/Windows"), system);
+    windows->system.path = bf_steal(system);
+    return 0;
+}
+
+static void look_at_vfat(struct bf_session *session, const char *device,
+                         struct bf_windows_guest *windows)
+{
+    bf_auto_free char *loader =
+        find_on(session, device, BF_WINDOWS_MOUNT "/EFI/Microsoft/Boot/bootmgfw.efi");
+
+    if (loader && !windows->esp)
+        windows->esp = bf_xstrdup(device);
+}
+
+static int find(struct bf_session *session, struct bf_windows_guest *windows, struct bf_error *err)
+{
+    bf_cleanup(strings_free_at) char **pairs = guestfs_list_filesystems(session->g);
+
+    if (!pairs)
+        return bf_session_fail(session, "listing the file systems", err);
+    for (size_t i = 0; pairs[i] && pairs[i + 1]; i += 2) {
+        if (bf_streq(pairs[i + 1], "vfat"))
+            look_at_vfat(session, pairs[i], windows);
+        else if (!bf_streq(pairs[i + 1], "ntfs"))
+            look_for_encryption(session, pairs[i], pairs[i + 1], windows);
+        else if (look_at_ntfs(session, pairs[i], windows, err) < 0)
+            return -1;
+    }
+    if (windows->device)
+        return 0;
+    if (json_object_array_length(windows->encrypted) > 0)
+        return bf_fail(err, BF_E_GUEST_ENCRYPTED, 0, "%s is encrypted",
+                       json_object_get_string(json_object_array_get_idx(windows->encrypted, 0)));
+    return bf_fail(err, BF_E_GUEST_UNKNOWN, 0, "no Windows was found on the disks");
+}
+
+static void read_dirty(struct bf_session *session, struct bf_windows_guest *windows)
+{
+    size_t size = 0, record_size = 0;
+    uint64_t offset = 0;
+    bf_auto_free char *boot =
+        guestfs_pread_device(session->g, windows->device, BF_NTFS_BOOT_SIZE, 0, &size);
+    bf_auto_free char *record = NULL;
+
+    if (!boot || size != BF_NTFS_BOOT_SIZE ||
+        !bf_ntfs_volume_record((const unsigned char *)boot, &offset, &record_size))
+        return;
+    record =
+        guestfs_pread_device(session->g, windows->device, (int)record_size, (int64_t)offset, &size);
+    if (record && size == record_size)
+        bf_ntfs_is_dirty((unsigned char *)record, size, &windows->dirty);
+}
+
+static void probe(struct bf_session *session, struct bf_windows_guest *windows)
+{
+    int code = guestfs_ntfs_3g_probe(session->g, 1, windows->device);
+
+    windows->hibernated = code == PROBE_HIBERNATED;
+    windows->unclean = code == PROBE_UNCLEAN;
+    windows->damaged = code == PROBE_INCONSISTENT;
+    read_dirty(session, windows);
+}
+
+int bf_windows_guest_open(struct bf_session *session, struct bf_windows_guest *ret_windows,
+                          struct bf_error *err)
+{
+    struct bf_windows_guest windows = {.encrypted = json_object_new_array()};
+
+    guestfs_umount_all(session->g);
+    if (guestfs_mkmountpoint(session->g, BF_WINDOWS_MOUNT) < 0)
+        bf_session_fail(session, "a mount point", err);
+    else if (find(session, &windows, err) == 0) {
+        /* The probe needs the volume to itself. */
+        probe(session, &windows);
+        if (guestfs_mount_ro(session->g, windows.device, BF_WINDOWS_MOUNT) < 0)
+            bf_session_fail(session, windows.device, err);
+    }
+    if (bf_error_is_set(err)) {
+        bf_windows_guest_done(&windows);
+        bf_windows_guest_close(session);
+        return -1;
+    }
+    *ret_windows = windows;
+    return 0;
+}
+
+void bf_windows_guest_close(struct bf_session *session)
+{
+    guestfs_umount_all(session->g);
+    guestfs_rmmountpoint(session->g, BF_WINDOWS_MOUNT);
+    guestfs_rmmountpoint(session->g, BF_VIRTIO_WIN_MOUNT);
+}
+
+static int fetch(struct bf_session *session, struct bf_windows_guest *windows, const char *name,
+                 struct bf_windows_hive *hive, struct bf_error *err)
+{
+    bf_auto_free char *local = bf_xasprintf("%s/%s", windows->hive_directory, name);
+    bf_auto_free char *wanted = bf_xasprintf("%s/System32/config/%s", windows->directory, name);
+
+    if (!hive->path)
+        hive->path = find_file(session, wanted);
+    if (!hive->path || guestfs_download(session->g, hive->path, local) < 0)
+        return bf_fail(err, BF_E_GUEST_REGISTRY, 0, "the hive %s cannot be read: %s", name,
+                       hive->path ? guestfs_last_error(session->g) : "it is not there");
+    return bf_file_read(local, BF_HIVE_MAX, &hive->data, &hive->size, err);
+}
+
+int bf_windows_fetch_hives(struct bf_session *session, struct bf_windows_guest *windows,
+                           struct bf_error *err)
+{
+    bf_auto_free char *program = bf_xasprintf("%s/System32/cmd.exe", windows->directory);
+    bf_auto_free char *real = guestfs_case_sensitive_path(session->g, program);
+
+    windows->hive_directory = bf_xasprintf("%s/hives", session->tmp_directory);
+    if (bf_directory_remove(windows->hive_directory, err) < 0 ||
+        bf_directory_make(windows->hive_directory, 0700, err) < 0)
+        return -1;
+    windows->arch = real ? guestfs_file_architecture(session->g, real) : NULL;
+    if (fetch(session, windows, "SYSTEM", &windows->system, err) < 0)
+        return -1;
+    return fetch(session, windows, "SOFTWARE", &windows->software, err);
+}
+
+int bf_windows_fetch_facts(struct bf_windows_guest *windows, struct bf_error *err)
+{
+    return bf_hive_box_run(windows->hive_directory, bf_windows_read_hives, NULL, &windows->facts,
+                           err);
+}
+
+void bf_windows_guest_done(struct bf_windows_guest *windows)
+{
+    bf_auto_error ignored = BF_ERROR_INIT;
+
+    if (windows->hive_directory)
+        bf_directory_remove(windows->hive_directory, &ignored);
+    free(windows->device);
+    free(windows->esp);
+    free(windows->directory);
+    free(windows->arch);
+    free(windows->hive_directory);
+    free(windows->system.path);
+    free(windows->system.data);
+    free(windows->software.path);
+    free(windows->software.data);
+    json_object_put(windows->encrypted);
+    json_object_put(windows->facts);
+    *windows = (struct bf_windows_guest){0};
+}
