@@ -89,7 +89,7 @@
     X(GUEST_ENCRYPTED, UNSUPPORTED, false, "the guest's disk is encrypted", "unlock it inside the guest, or set conversion to none if the guest has virtio drivers") \
     X(GUEST_HIBERNATED, CONFLICT, true, "the guest is hibernated or was not shut down cleanly", "start it, switch off Fast Startup, shut it down fully") \
     X(GUEST_TIMEOUT, TRANSIENT, true, "the guest's disks could not be read or changed within the time allowed", "see the evidence; check that the storage below answers, and that the guest's file systems are sound") \
-    X(GUEST_DAMAGED, DATA, true, "a file system of the guest is damaged", "repair it in the guest (fsck, xfs_repair), let a round run and launch again; the replica is untouched") \
+    X(GUEST_DAMAGED, DATA, true, "a file system of the guest is damaged", "repair it in the guest (fsck, xfs_repair, chkdsk), let a round run and launch again; the replica is untouched") \
     X(GUEST_INITRAMFS, UNSUPPORTED, true, "an initramfs of the guest cannot be read", "make it anew in the guest (update-initramfs -u -k all, dracut -f --regenerate-all), let a round run and launch again; or set conversion to v2v") \
     X(GUEST_REGISTRY, DATA, false, "the registry of the guest cannot be read", "start the guest and let it mend its system disk (chkdsk, sfc), then launch from a newer point") \
     X(GUEST_REGISTRY_DIRTY, CONFLICT, true, "the guest's registry was not written out: its newest changes are in its log files only", "launch from a point of the guest shut down (a cutover does) or of a quiesced snapshot") \

@@ -17,7 +17,7 @@
     VALUE("keep-points", "N", "points to keep"), \
     CHOICE("quiesce", "try require off", "freeze the guest's file systems: try, require, off"), \
     VALUE("verify", "HOW", "re-read the target after a round: none, all, N%"), \
-    CHOICE("convert", "auto v2v none fast", "how a launch is prepared: auto, v2v, fast, none"), \
+    CHOICE("convert", "auto v2v none fast windows", "how a launch is prepared: auto, v2v, fast, none, windows"), \
     {"virtio-win", "PATH", "drivers for Windows guests: a directory or ISO of the service's host", false, BF_WORD_FILE, NULL}, \
     CHOICE("shutdown", "ask off", "source at cutover: ask (fail if refused), off (power off after the timeout)"), \
     VALUE("shutdown-timeout", "DURATION", "how long a shutdown may take"), \
@@ -64,7 +64,7 @@ static const struct bf_cli_option sync_options[] = {
 static const struct bf_cli_option drill[] = {
     VALUE("point", "N", "launch this point; else the newest"),
     VALUE("network", "NAME", "isolated network; else the mapping's"),
-    CHOICE("convert", "auto v2v none fast", "prepare it so, this time"), NO_WAIT, END};
+    CHOICE("convert", "auto v2v none fast windows", "prepare it so, this time"), NO_WAIT, END};
 static const struct bf_cli_option cutover[] = {
     SWITCH("yes", "do not ask"),
     CHOICE("shutdown", "ask off", "source: ask (fail if refused), off (power off after the timeout)"),

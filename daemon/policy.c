@@ -19,7 +19,7 @@ static const char *const quiesce_words[] = {
     [BF_QUIESCE_MAX] = NULL};
 static const char *const convert_words[] = {
     [BF_CONVERT_AUTO] = "auto", [BF_CONVERT_FAST] = "fast", [BF_CONVERT_V2V] = "v2v",
-    [BF_CONVERT_NONE] = "none", [BF_CONVERT_MODE_MAX] = NULL};
+    [BF_CONVERT_NONE] = "none", [BF_CONVERT_WINDOWS] = "windows", [BF_CONVERT_MODE_MAX] = NULL};
 static const char *const shutdown_words[] = {
     [BF_SHUTDOWN_ASK] = "ask", [BF_SHUTDOWN_OFF] = "off", [BF_SHUTDOWN_MAX] = NULL};
 static const char *const on_failure_words[] = {

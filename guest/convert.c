@@ -13,10 +13,8 @@
 #include "guest/v2v.h"
 
 static const char *const mode_names[] = {
-    [BF_CONVERT_AUTO] = "auto",
-    [BF_CONVERT_FAST] = "fast",
-    [BF_CONVERT_V2V] = "v2v",
-    [BF_CONVERT_NONE] = "none",
+    [BF_CONVERT_AUTO] = "auto", [BF_CONVERT_FAST] = "fast",       [BF_CONVERT_V2V] = "v2v",
+    [BF_CONVERT_NONE] = "none", [BF_CONVERT_WINDOWS] = "windows",
 };
 _Static_assert(bf_array_length(mode_names) == BF_CONVERT_MODE_MAX, "a mode has no name");
 
@@ -35,7 +33,8 @@ int bf_convert_mode_from_string(const char *text, enum bf_convert_mode *ret_mode
             return 0;
         }
     }
-    return bf_fail(err, BF_E_BAD_INPUT, 0, "conversion is one of auto, fast, v2v, none, not %s",
+    return bf_fail(err, BF_E_BAD_INPUT, 0,
+                   "conversion is one of auto, fast, v2v, none, windows, not %s",
                    text ? text : "(nothing)");
 }
 
@@ -113,7 +112,7 @@ static int run_fast(const struct bf_convert_request *request, struct bf_convert_
 
     if (bf_fast_run(request, report, &untouched, err) == 0)
         return 0;
-    if (request->mode == BF_CONVERT_FAST || !untouched)
+    if (request->mode != BF_CONVERT_AUTO || !untouched)
         return -1;
     return run_v2v_instead(request, report, err);
 }
@@ -135,6 +134,7 @@ static int dispatch(const struct bf_convert_request *request, struct bf_convert_
         }
         return run_fast(request, report, err);
     case BF_CONVERT_FAST:
+    case BF_CONVERT_WINDOWS:
     case BF_CONVERT_MODE_MAX:
     default:
         return run_fast(request, report, err);

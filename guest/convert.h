@@ -26,6 +26,7 @@ enum bf_convert_mode {
     BF_CONVERT_FAST,     /* our own: Linux for x86-64, seconds */
     BF_CONVERT_V2V,      /* virt-v2v-in-place */
     BF_CONVERT_NONE,     /* the guest boots as it is */
+    BF_CONVERT_WINDOWS,  /* our own: Windows for x86-64; not proven on a real Windows yet */
     BF_CONVERT_MODE_MAX,
 };
 
@@ -36,7 +37,7 @@ struct bf_convert_request {
     const char *name; /* of the machine, for logs */
     bool uefi;
     /* The machine's MAC addresses in its order ("52:54:00:12:34:56"), so that an interface keeps
-     * its name; NULL with 0: names are left alone.  Used by the fast way. */
+     * its name or its addresses; NULL with 0: names are left alone.  Used by our own ways. */
     const char *const *macs;
     size_t mac_count;
     const char *virtio_win; /* directory or ISO with Windows drivers; NULL: the default places */
@@ -61,7 +62,7 @@ struct bf_convert_request {
 };
 
 struct bf_convert_report {
-    char *method;                 /* "none", "fast", "v2v" */
+    char *method;                 /* "none", "fast", "v2v", "windows" */
     char *guest_os;               /* "Debian GNU/Linux 12"; NULL unknown */
     bool planned;                 /* the plan stood in for an inspection */
     bool virtio;                  /* virtio drivers are in place, by evidence */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* blockferry-convert: makes one Linux guest's disks boot on virtio, in one appliance session; or
- * only looks what that would need.
+/* blockferry-convert: makes one guest's disks boot on virtio, in one appliance session; or only
+ * looks what that would need.
  *
  * A program of its own, because libguestfs reads what a guest wrote: it gets no secret, has
  * limits of memory, and can be killed with its appliance.  Used by blockferryd only:
@@ -12,6 +12,7 @@
  *           "inspect": the disks are opened read-only.  "plan" (plan.h) stands in for the
  *           inspection of a conversion; a guest that is not as planned is inspected after all.
  *           "grow": the last partition of each disk fills the disk.
+ *           For Windows beside: "method": "windows" (convert), "virtio_win": PATH.
  * RESULT    {"error": {...}}, or for "inspect" {"plan"}, or
  *           {"guest_os", "changes": [text, ...], "warnings": [text, ...], "planned": bool};
  * with "untouched" beside an error nothing was changed, and virt-v2v may be tried.
@@ -30,6 +31,7 @@
 #include "guest/linux.h"
 #include "guest/plan.h"
 #include "guest/session.h"
+#include "guest/windows.h"
 
 #define REQUEST_MAX ((size_t)1 << 20)
 #define MACS_MAX 64
@@ -128,7 +130,11 @@ static int open_guest(struct bf_session *session, struct json_object *request, b
 
 static int start(struct bf_session *session, struct json_object *request, struct bf_error *err)
 {
-    if (add_disks(session, request, err) < 0)
+    const char *drivers = NULL;
+
+    if (add_disks(session, request, err) < 0 ||
+        bf_json_opt_string(request, "", "virtio_win", &drivers, err) < 0 ||
+        (drivers && bf_windows_add_drivers(session, drivers, err) < 0))
         return -1;
     say("Starting the appliance");
     return bf_session_launch(session, err);
@@ -152,6 +158,54 @@ static int convert(struct bf_session *session, struct json_object *request, bool
     return 0;
 }
 
+static int read_windows_options(struct json_object *request, struct mac_list *list,
+                                struct bf_windows_options *ret, struct bf_error *err)
+{
+    read_macs(request, list);
+    *ret = (struct bf_windows_options){.macs = list->macs, .mac_count = list->count};
+    return bf_json_opt_string(request, "", "virtio_win", &ret->virtio_win, err);
+}
+
+/* The other kind of guest; what comes of it is the result. */
+static int convert_windows(struct bf_session *session, struct json_object *request,
+                           struct json_object *result, struct bf_error *err)
+{
+    struct mac_list list;
+    struct bf_windows_options options;
+
+    if (read_windows_options(request, &list, &options, err) < 0 || start(session, request, err) < 0)
+        return -1;
+    say("Converting the Windows guest");
+    if (bf_windows_convert(session, &options, result, err) < 0)
+        return -1;
+    say("Closing the disks");
+    if (bf_session_close(session, err) < 0)
+        return -1;
+    say("Done");
+    return 0;
+}
+
+static struct json_object *failure(const struct bf_error *err, bool untouched)
+{
+    struct json_object *result = json_object_new_object();
+
+    json_object_object_add(result, "error", bf_json_error(err));
+    bf_json_add_bool(result, "untouched", untouched);
+    return result;
+}
+
+static struct json_object *answer_windows(struct bf_session *session, struct json_object *request)
+{
+    struct json_object *result = json_object_new_object();
+    bf_auto_error err = BF_ERROR_INIT;
+
+    if (convert_windows(session, request, result, &err) == 0)
+        return result;
+    json_object_put(result);
+    /* Chosen by the policy: virt-v2v is not tried in its place. */
+    return failure(&err, false);
+}
+
 static int inspect(struct bf_session *session, struct json_object *request,
                    struct json_object *plan, struct bf_error *err)
 {
@@ -160,6 +214,8 @@ static int inspect(struct bf_session *session, struct json_object *request,
 
     read_macs(request, &list);
     macs.count = list.count;
+    if (bf_json_opt_string(request, "", "virtio_win", &macs.virtio_win, err) < 0)
+        return -1;
     session->read_only = true;
     if (start(session, request, err) < 0)
         return -1;
@@ -190,25 +246,19 @@ static struct json_object *report(struct bf_session *session, bool planned)
     return value;
 }
 
-static struct json_object *failure(const struct bf_error *err, bool untouched)
-{
-    struct json_object *result = json_object_new_object();
-
-    json_object_object_add(result, "error", bf_json_error(err));
-    bf_json_add_bool(result, "untouched", untouched);
-    return result;
-}
-
 static struct json_object *answer(struct bf_session *session, struct json_object *request)
 {
     bf_auto_error err = BF_ERROR_INIT;
     bf_auto_json *plan = NULL;
-    const char *mode = NULL;
+    const char *mode = NULL, *method = NULL;
     bool planned = false, applying = false;
     struct json_object *result;
 
-    if (bf_json_opt_string(request, "", "mode", &mode, &err) < 0)
+    if (bf_json_opt_string(request, "", "mode", &mode, &err) < 0 ||
+        bf_json_opt_string(request, "", "method", &method, &err) < 0)
         return failure(&err, true);
+    if (!bf_streq(mode, "inspect") && bf_streq(method, "windows"))
+        return answer_windows(session, request);
     if (!bf_streq(mode, "inspect"))
         return convert(session, request, &planned, &applying, &err) == 0
                    ? report(session, planned)

@@ -28,6 +28,10 @@ static char *request_text(const struct bf_convert_request *request, const char *
     for (size_t i = 0; i < request->mac_count; i++)
         json_object_array_add(macs, json_object_new_string(request->macs[i]));
     bf_json_add_string(value, "mode", mode);
+    if (request->mode == BF_CONVERT_WINDOWS)
+        bf_json_add_string(value, "method", "windows");
+    if (request->virtio_win && (request->mode == BF_CONVERT_WINDOWS || bf_streq(mode, "inspect")))
+        bf_json_add_string(value, "virtio_win", request->virtio_win);
     json_object_object_add(value, "disks", disks);
     json_object_object_add(value, "macs", macs);
     bf_json_add_bool(value, "grow", request->grow);
@@ -56,8 +60,8 @@ static char *change_lines(struct json_object *changes)
     return lines.text ? bf_steal(lines.text) : bf_xstrdup("the guest has virtio; nothing to do\n");
 }
 
-static int read_report(struct json_object *result, struct bf_convert_report *report,
-                       struct bf_error *err)
+static int read_report(const struct bf_convert_request *request, struct json_object *result,
+                       struct bf_convert_report *report, struct bf_error *err)
 {
     struct json_object *changes = NULL, *warnings = NULL;
     const char *system = NULL;
@@ -67,7 +71,7 @@ static int read_report(struct json_object *result, struct bf_convert_report *rep
         bf_json_opt_string(result, "", "guest_os", &system, err) < 0 ||
         bf_json_opt_bool(result, "", "planned", &report->planned, err) < 0)
         return -1;
-    report->method = bf_xstrdup("fast");
+    report->method = bf_xstrdup(request->mode == BF_CONVERT_WINDOWS ? "windows" : "fast");
     report->guest_os = bf_xstrdup(system);
     report->virtio = true;
     report->log_tail = change_lines(changes);
@@ -148,7 +152,7 @@ int bf_fast_run(const struct bf_convert_request *request, struct bf_convert_repo
         return -1;
     result = bf_fast_call(request, "convert", directory, &answer, ret_untouched, err);
     if (result == 0)
-        result = read_report(answer, report, err);
+        result = read_report(request, answer, report, err);
     bf_directory_remove(directory, &ignored);
     return result;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Conversion by blockferry-convert: Linux guests for x86-64, in one short appliance session,
- * without running the guest's own programs.  See docs/guest-conversion.md for what it changes. */
+/* Conversion by blockferry-convert: Linux guests for x86-64, or in mode windows Windows guests, in
+ * one short appliance session, without running the guest's own programs.  See
+ * docs/guest-conversion.md for what it changes. */
 #pragma once
 
 #include "guest/convert.h"

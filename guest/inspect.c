@@ -20,6 +20,13 @@ static void apply_mode(struct json_object *plan, enum bf_convert_mode mode)
 
     if (mode == BF_CONVERT_V2V && !bf_streq(method, "none"))
         bf_json_add_string(plan, "method", "v2v");
+    if (mode == BF_CONVERT_WINDOWS && bf_streq(method, "v2v"))
+        bf_json_add_string(plan, "method", "windows");
+    if (mode == BF_CONVERT_WINDOWS &&
+        !bf_streq(bf_plan_text(bf_plan_part(plan, "os"), "type"), "windows"))
+        bf_plan_finding(plan, "block", "convert-policy", "the guest is no Windows", "a Windows",
+                        "the policy asks for the conversion of a Windows",
+                        "set conversion to auto");
     if (mode == BF_CONVERT_FAST && bf_streq(method, "v2v"))
         bf_plan_finding(plan, "block", "convert-policy",
                         "the guest can be converted by virt-v2v only", "a guest of the fast way",

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "guest/plan.h"
+#include "guest/windows.h"
 
 static void strings_free_at(char ***at)
 {
@@ -38,18 +39,18 @@ static int describe(struct bf_session *session, struct json_object *plan, struct
     return 0;
 }
 
-/* Its own part of the inspection looks into hives; this is what is known without it. */
-static int inspect_windows(struct bf_session *session, struct json_object *plan,
-                           struct bf_error *err)
+static int inspect_windows(struct bf_session *session, const struct bf_inspect_macs *macs,
+                           struct json_object *plan, struct bf_error *err)
 {
-    struct json_object *facts = bf_plan_part(plan, "facts");
-    bf_auto_free char *variant = guestfs_inspect_get_product_variant(session->g, session->root);
-    bf_auto_free char *windows = guestfs_inspect_get_windows_systemroot(session->g, session->root);
+    struct bf_windows_options options = {
+        .virtio_win = macs->virtio_win, .macs = macs->macs, .mac_count = macs->count};
 
-    (void)err;
-    bf_json_add_string(facts, "variant", variant);
-    bf_json_add_string(facts, "systemroot", windows);
-    bf_json_add_string(plan, "method", "v2v");
+    if (bf_windows_inspect(session, &options, plan, err) == 0)
+        return 0;
+    if (err->code == BF_E_CONVERT_FAILED)
+        return -1;
+    bf_plan_finding_of_error(plan, "block", err);
+    bf_error_clear(err);
     return 0;
 }
 
@@ -64,7 +65,7 @@ static int inspect_system(struct bf_session *session, const struct bf_inspect_ma
     type = bf_plan_text(os, "type");
     arch = bf_plan_text(os, "arch");
     if (bf_streq(type, "windows"))
-        return inspect_windows(session, plan, err);
+        return inspect_windows(session, macs, plan, err);
     if (bf_streq(type, "linux") && bf_streq(arch, "x86_64"))
         return bf_inspect_linux(session, macs, plan, err);
     {

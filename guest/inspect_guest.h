@@ -13,6 +13,7 @@
 struct bf_inspect_macs {
     const char *const *macs;
     size_t count;
+    const char *virtio_win; /* drivers for a Windows guest, or NULL */
 };
 
 int bf_inspect_guest(struct bf_session *session, const struct bf_inspect_macs *macs,

@@ -65,7 +65,7 @@ static int check(struct conversion *conversion, struct bf_error *err)
         return bf_fail(err, BF_E_GUEST_HIBERNATED, 0,
                        "%s is hibernated or was shut down by Fast Startup", windows->device);
     if (windows->damaged)
-        return bf_fail(err, BF_E_GUEST_HIBERNATED, 0, "the NTFS volume %s is inconsistent",
+        return bf_fail(err, BF_E_GUEST_DAMAGED, 0, "the NTFS volume %s is inconsistent",
                        windows->device);
     if (!bf_streq(windows->arch, "x86_64"))
         return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "this Windows is for %s",

@@ -6,48 +6,16 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "guest/hive_file.h"
+#include "guest/plan.h"
 #include "guest/virtio_win.h"
 #include "guest/windows.h"
 #include "guest/windows_disk.h"
 #include "guest/windows_facts.h"
 #include "guest/windows_steps.h"
 
-static struct json_object *part(struct json_object *plan, const char *key, bool array)
-{
-    struct json_object *value = bf_facts_get(plan, key);
-
-    if (!value) {
-        value = array ? json_object_new_array() : json_object_new_object();
-        json_object_object_add(plan, key, value);
-    }
-    return value;
-}
-
-static void finding(struct json_object *plan, const char *severity, const char *id,
-                    const char *found, const char *needed, const char *why, const char *fix)
-{
-    struct json_object *item = json_object_new_object();
-
-    bf_json_add_string(item, "id", id);
-    bf_json_add_string(item, "severity", severity);
-    bf_json_add_string(item, "subject", NULL);
-    bf_json_add_string(item, "found", found);
-    bf_json_add_string(item, "needed", needed);
-    bf_json_add_string(item, "why", why);
-    bf_json_add_string(item, "fix", fix);
-    json_object_array_add(part(plan, "findings", true), item);
-}
-
-/* What the conversion would refuse, as a finding. */
-static void finding_of(struct json_object *plan, const char *severity, const struct bf_error *err)
-{
-    finding(plan, severity, bf_error_id(err->code), err->message, NULL, bf_error_cause(err->code),
-            bf_error_fix(err->code));
-}
-
 static void describe(struct json_object *plan, const struct bf_windows_guest *windows)
 {
-    struct json_object *os = part(plan, "os", false);
+    struct json_object *os = bf_plan_part(plan, "os");
     bf_auto_free char *version =
         bf_xasprintf("%s.%llu", bf_facts_text(windows->facts, "version"),
                      (unsigned long long)bf_facts_number(windows->facts, "build"));
@@ -64,24 +32,28 @@ static void describe(struct json_object *plan, const struct bf_windows_guest *wi
 static void look_at_disk(struct json_object *plan, const struct bf_windows_guest *windows)
 {
     if (windows->hibernated)
-        finding(plan, "warn", "guest-hibernated", "the system is hibernated or in Fast Startup",
-                "a full shutdown", "its volume cannot be written; a launch from this point fails",
-                "switch Fast Startup off (powercfg /h off); a cutover shuts the guest down first");
+        bf_plan_finding(
+            plan, "warn", "guest-hibernated", "the system is hibernated or in Fast Startup",
+            "a full shutdown", "its volume cannot be written; a launch from this point fails",
+            "switch Fast Startup off (powercfg /h off); a cutover shuts the guest down first");
     if (windows->damaged)
-        finding(plan, "block", "guest-ntfs", "the system's NTFS volume is inconsistent",
-                "a sound file system", "it cannot be written", "run chkdsk /f in the guest");
+        bf_plan_finding(plan, "block", "guest-ntfs", "the system's NTFS volume is inconsistent",
+                        "a sound file system", "it cannot be written",
+                        "run chkdsk /f in the guest");
     if (windows->dirty)
-        finding(plan, "warn", "guest-ntfs-dirty", "the system's NTFS volume is marked for a check",
-                "a clean volume", "Windows runs chkdsk at its next start, which takes time",
-                "run chkdsk in the guest and shut it down before the cutover");
+        bf_plan_finding(plan, "warn", "guest-ntfs-dirty",
+                        "the system's NTFS volume is marked for a check", "a clean volume",
+                        "Windows runs chkdsk at its next start, which takes time",
+                        "run chkdsk in the guest and shut it down before the cutover");
     if (windows->unclean)
-        finding(plan, "info", "guest-ntfs-unclean", "NTFS's log holds changes", NULL,
-                "usual in a snapshot of a running guest; the conversion's mount drops them", NULL);
+        bf_plan_finding(plan, "info", "guest-ntfs-unclean", "NTFS's log holds changes", NULL,
+                        "usual in a snapshot of a running guest; the conversion's mount drops them",
+                        NULL);
     for (size_t i = 0; i < json_object_array_length(windows->encrypted); i++)
-        finding(plan, "warn", "guest-encrypted-volume",
-                json_object_get_string(json_object_array_get_idx(windows->encrypted, i)), NULL,
-                "the conversion cannot look into it; the guest must open it itself",
-                "have the recovery key at hand: a changed machine may ask for it");
+        bf_plan_finding(plan, "warn", "guest-encrypted-volume",
+                        json_object_get_string(json_object_array_get_idx(windows->encrypted, i)),
+                        NULL, "the conversion cannot look into it; the guest must open it itself",
+                        "have the recovery key at hand: a changed machine may ask for it");
 }
 
 static void look_at_hives(struct json_object *plan, const struct bf_windows_guest *windows)
@@ -96,27 +68,31 @@ static void look_at_hives(struct json_object *plan, const struct bf_windows_gues
 
         /* A running guest's snapshot has this often; the shutdown of a cutover ends it. */
         if (bf_hive_file_check(hives[i].name, hives[i].hive->data, hives[i].hive->size, &err) < 0)
-            finding_of(plan, err.code == BF_E_GUEST_REGISTRY_DIRTY ? "warn" : "block", &err);
+            bf_plan_finding_of_error(plan, err.code == BF_E_GUEST_REGISTRY_DIRTY ? "warn" : "block",
+                                     &err);
     }
 }
 
 static void look_at_policies(struct json_object *plan, struct json_object *facts)
 {
     for (size_t i = 0; i < bf_facts_count(facts, "denied"); i++)
-        finding(plan, "block", "guest-driver-policy",
-                json_object_get_string(bf_facts_item(facts, "denied", i)),
-                "a policy that lets virtio drivers be installed",
-                "a group policy of the domain (Device Installation Restrictions) forbids them, so "
-                "the guest would have no network or no disk",
-                "allow the drivers in that policy, or install them in the guest before");
+        bf_plan_finding(
+            plan, "block", "guest-driver-policy",
+            json_object_get_string(bf_facts_item(facts, "denied", i)),
+            "a policy that lets virtio drivers be installed",
+            "a group policy of the domain (Device Installation Restrictions) forbids them, so "
+            "the guest would have no network or no disk",
+            "allow the drivers in that policy, or install them in the guest before");
     if (bf_facts_flag(facts, "fast_startup"))
-        finding(plan, "info", "guest-fast-startup", "Fast Startup is switched on", NULL,
-                "a shutdown from the menu then leaves the system hibernated; one asked for by the "
-                "platform does not",
-                "powercfg /h off");
+        bf_plan_finding(
+            plan, "info", "guest-fast-startup", "Fast Startup is switched on", NULL,
+            "a shutdown from the menu then leaves the system hibernated; one asked for by the "
+            "platform does not",
+            "powercfg /h off");
     for (size_t i = 0; i < bf_facts_count(facts, "vmware_tools"); i++)
-        finding(plan, "info", "guest-vmware-tools", "VMware Tools are installed", NULL,
-                "they are removed at the first boot by the own conversion and by virt-v2v", NULL);
+        bf_plan_finding(plan, "info", "guest-vmware-tools", "VMware Tools are installed", NULL,
+                        "they are removed at the first boot by the own conversion and by virt-v2v",
+                        NULL);
 }
 
 /* The addresses that nobody could give back. */
@@ -129,20 +105,10 @@ static void look_at_addresses(struct json_object *plan, const struct bf_windows_
 
     (void)steps;
     for (size_t i = 0; i < json_object_array_length(warnings); i++)
-        finding(plan, "warn", "guest-address",
-                json_object_get_string(json_object_array_get_idx(warnings, i)), NULL,
-                "its static address is lost with the old adapter",
-                "note it, and set it after the launch");
-}
-
-static void change(struct json_object *plan, const char *what, const char *path, const char *why)
-{
-    struct json_object *item = json_object_new_object();
-
-    bf_json_add_string(item, "what", what);
-    bf_json_add_string(item, "path", path);
-    bf_json_add_string(item, "why", why);
-    json_object_array_add(part(plan, "changes", true), item);
+        bf_plan_finding(plan, "warn", "guest-address",
+                        json_object_get_string(json_object_array_get_idx(warnings, i)), NULL,
+                        "its static address is lost with the old adapter",
+                        "note it, and set it after the launch");
 }
 
 static void plan_drivers(struct bf_session *session, const struct bf_windows_options *options,
@@ -157,17 +123,12 @@ static void plan_drivers(struct bf_session *session, const struct bf_windows_opt
         return;
     if (bf_virtio_win_find(session, options->virtio_win, names, folder, false, &drivers, &err) <
         0) {
-        finding_of(plan, "block", &err);
+        bf_plan_finding_of_error(plan, "block", &err);
         return;
     }
-    for (size_t i = 0; i < drivers.count; i++) {
-        struct json_object *item = json_object_new_object();
-
-        bf_json_add_string(item, "name", drivers.list[i].name);
-        bf_json_add_string(item, "from", drivers.list[i].folder);
-        bf_json_add_string(item, "to", "Windows\\Drivers\\VirtIO");
-        json_object_array_add(part(plan, "drivers", true), item);
-    }
+    for (size_t i = 0; i < drivers.count; i++)
+        bf_plan_driver(plan, drivers.list[i].name, drivers.list[i].folder,
+                       "Windows\\Drivers\\VirtIO");
     bf_drivers_done(&drivers);
 }
 
@@ -181,14 +142,15 @@ static void plan_changes(struct bf_session *session, const struct bf_windows_opt
         return;
     }
     if (!bf_windows_has_boot_driver(windows->facts, "viostor"))
-        change(plan, "viostor starts at boot", "SYSTEM\\ControlSet001\\Services\\viostor",
-               "the disk is on virtio-blk");
+        bf_plan_change(plan, "viostor starts at boot", "SYSTEM\\ControlSet001\\Services\\viostor",
+                       "the disk is on virtio-blk");
     if (!bf_windows_has_boot_driver(windows->facts, "vioscsi"))
-        change(plan, "vioscsi starts at boot (method windows)",
-               "SYSTEM\\ControlSet001\\Services\\vioscsi", "or on virtio-scsi");
-    change(plan, "driver packages", "Windows\\Drivers\\VirtIO", "installed at the first boot");
-    change(plan, "a service for the first boot", "SYSTEM\\ControlSet001\\Services",
-           "what only a running Windows can do");
+        bf_plan_change(plan, "vioscsi starts at boot (method windows)",
+                       "SYSTEM\\ControlSet001\\Services\\vioscsi", "or on virtio-scsi");
+    bf_plan_change(plan, "driver packages", "Windows\\Drivers\\VirtIO",
+                   "installed at the first boot");
+    bf_plan_change(plan, "a service for the first boot", "SYSTEM\\ControlSet001\\Services",
+                   "what only a running Windows can do");
     plan_drivers(session, options, plan, windows, missing);
 }
 
@@ -203,12 +165,12 @@ static void look(struct bf_session *session, const struct bf_windows_options *op
     look_at_policies(plan, windows->facts);
     look_at_addresses(plan, options, windows->facts);
     if (!bf_windows_driver_folder(windows->facts) || !bf_streq(windows->arch, "x86_64"))
-        finding(plan, "warn", "guest-unsupported", bf_facts_text(windows->facts, "product"),
-                "Windows 7 or Server 2008 R2 or later, for x86-64",
-                "the own conversion does not know it; virt-v2v may", NULL);
+        bf_plan_finding(plan, "warn", "guest-unsupported", bf_facts_text(windows->facts, "product"),
+                        "Windows 7 or Server 2008 R2 or later, for x86-64",
+                        "the own conversion does not know it; virt-v2v may", NULL);
     plan_changes(session, options, plan, windows);
     json_object_deep_copy(windows->facts, &kept, NULL);
-    json_object_object_add(part(plan, "facts", false), "windows", kept);
+    json_object_object_add(bf_plan_part(plan, "facts"), "windows", kept);
 }
 
 int bf_windows_inspect(struct bf_session *session, const struct bf_windows_options *options,

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "guest/plan.h"
 #include "guest/windows.h"
 
 #define MACS_MAX 8
@@ -20,7 +21,8 @@
 static struct json_object *act(struct bf_session *session, const char *action,
                                const struct bf_windows_options *options)
 {
-    struct json_object *result = json_object_new_object();
+    struct json_object *result =
+        bf_streq(action, "inspect") ? bf_plan_new() : json_object_new_object();
     bf_auto_error err = BF_ERROR_INIT;
     uint64_t began_ms = bf_now_ms();
     int failed = bf_streq(action, "inspect") ? bf_windows_inspect(session, options, result, &err)
