@@ -217,7 +217,7 @@ def make_dirty(path):
 
 def _fill_windows(root, version, hibernated, dirty_hive, tools):
     system32 = root / "Windows/System32"
-    for name in ("Windows/System32/config", "Windows/System32/drivers", "Windows/inf",
+    for name in ("Windows/System32/config", "Windows/System32/drivers", "Windows/inf", "Windows/Temp",
                  "Program Files", "Users"):
         (root / name).mkdir(parents=True)
     (system32 / "cmd.exe").write_bytes(_program())

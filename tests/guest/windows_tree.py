@@ -14,7 +14,12 @@ HIVES = ("SYSTEM", "SOFTWARE")
 
 def hive_tree(path):
     """{"key\\value": (type, bytes)} of a hive; keys in lower case, an empty key as "key\\": None."""
-    found, hive = {}, hivex.Hivex(str(path))
+    found = {}
+    # A copy: hivex may hold its file longer than a mount is to last.
+    with tempfile.NamedTemporaryFile() as copy:
+        copy.write(path.read_bytes())
+        copy.flush()
+        hive = hivex.Hivex(copy.name)
 
     def walk(node, name):
         values, children = hive.node_values(node), hive.node_children(node)
@@ -32,11 +37,13 @@ def hive_tree(path):
 def mounted(image, partition=1):
     """The NTFS partition of an image, read-only."""
     with tempfile.TemporaryDirectory() as scratch:
-        raw, mount = pathlib.Path(scratch) / "raw", pathlib.Path(scratch) / "mount"
+        raw, part, mount = (pathlib.Path(scratch) / name for name in ("raw", "part", "mount"))
         disks.run("qemu-img", "convert", "-O", "raw", image, raw)
-        table = disks.partitions(raw)
+        start = disks.partitions(raw)[partition - 1] // disks.MIB
+        disks.run("dd", f"if={raw}", f"of={part}", "bs=1M", f"skip={start}", "conv=sparse",
+                  "status=none")
         mount.mkdir()
-        disks.run("ntfs-3g", "-o", f"ro,offset={table[partition - 1]}", raw, mount)
+        disks.run("ntfs-3g", "-o", "ro", part, mount)
         try:
             yield mount
         finally:
