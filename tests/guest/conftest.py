@@ -45,9 +45,10 @@ class Lab:
         self.work.mkdir()
         self.cache = cache
 
-    def clone(self, base, name="clone.qcow2"):
+    def clone(self, base, name="clone.qcow2", size=None):
         path = self.directory / name
-        disks.overlay(path, base)
+        path.unlink(missing_ok=True)
+        disks.overlay(path, base, size)
         return path
 
     def start(self, *uris, mode="v2v", form="qcow2", **options):
@@ -71,6 +72,21 @@ class Lab:
         result = self.convert(*uris, **options)
         assert "error" in result, result
         return result["error"]
+
+    def wait_appliance(self, child):
+        while not any("qemu-system" in line for line in self.processes()):
+            assert child.poll() is None
+            time.sleep(0.1)
+
+    def kill(self, child, sign):
+        """Cancelled (SIGTERM), or the service killed: nothing of the conversion goes on."""
+        child.send_signal(sign)
+        out, _ = child.communicate(timeout=20)
+        if sign == signal.SIGTERM:
+            assert json.loads(out)["error"]["code"] == "cancelled"
+            self.assert_nothing_left()
+        else:
+            self.assert_nothing_left(patience=20)
 
     def wait_progress(self, child, text):
         for line in child.stderr:
@@ -130,9 +146,27 @@ def made(store):
     return lambda name, make: _made(store, name, make)
 
 
+def _image(name):
+    if f"{name.upper()}_IMAGE" in os.environ:
+        return pathlib.Path(os.environ[f"{name.upper()}_IMAGE"])
+    return pathlib.Path(subprocess.run([os.environ["IMAGES"], "get", name], check=True, text=True,
+                                       stdout=subprocess.PIPE).stdout.strip())
+
+
 @pytest.fixture(scope="session")
 def debian():
     """The lab's Debian without virtio in its initramfs."""
-    return pathlib.Path(os.environ["DEBIAN_IMAGE"]) if "DEBIAN_IMAGE" in os.environ else \
-        pathlib.Path(subprocess.run([os.environ["IMAGES"], "get", "debian"], check=True, text=True,
-                                    stdout=subprocess.PIPE).stdout.strip())
+    return _image("debian")
+
+
+@pytest.fixture(scope="session")
+def lvm():
+    """By UEFI, its root on a volume over two disks: both."""
+    first = _image("lvm")
+    return first, first.with_name(first.name + "-2")
+
+
+@pytest.fixture(scope="session")
+def dracut():
+    """With a host-only initramfs of dracut, its root on btrfs."""
+    return _image("dracut")

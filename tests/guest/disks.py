@@ -32,10 +32,23 @@ def digest(path):
         return hashlib.file_digest(disk, "sha256").hexdigest()
 
 
-def overlay(path, base):
-    """A clone of a point: a qcow2 layer on the base."""
+def overlay(path, base, size=None):
+    """A clone of a point: a qcow2 layer on the base, of its size or a larger one."""
     run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", pathlib.Path(base).resolve(),
-        path)
+        path, *([size] if size else []))
+
+
+def changed_clusters(image):
+    """How many 64 KiB clusters a layer holds itself."""
+    rows = json.loads(subprocess.run(["qemu-img", "map", "--output=json", str(image)], check=True,
+                                     stdout=subprocess.PIPE).stdout)
+    return sum(row["length"] for row in rows if row["depth"] == 0) // 65536
+
+
+def ext4_script(disk, offset, *commands):
+    """Let debugfs change the ext4 at the offset of a raw disk."""
+    run("debugfs", "-w", "-f", "/dev/stdin", f"{disk}?offset={offset}",
+        stdin=text_file("\n".join(commands) + "\n"), stderr=subprocess.DEVNULL)
 
 
 def luks(path, whole=False):
@@ -54,8 +67,8 @@ def _partitioned(path, part, kind):
     """One partition from 1 MiB on, holding the image `part`."""
     size = pathlib.Path(part).stat().st_size
     blank(path, size + 2 * MIB)
-    run("sfdisk", "-q", path, stdin=_text(f"label: dos\nstart=2048, size={size // 512}, "
-                                          f"type={kind}, bootable\n"))
+    run("sfdisk", "-q", path, stdin=text_file(f"label: dos\nstart=2048, size={size // 512}, "
+                                              f"type={kind}, bootable\n"))
     run("dd", f"if={part}", f"of={path}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
 
 
@@ -66,7 +79,7 @@ def partitions(path):
     return [part["start"] * 512 for part in table["partitions"]]
 
 
-def _text(text):
+def text_file(text):
     file = tempfile.TemporaryFile()
     file.write(text.encode())
     file.seek(0)
@@ -250,7 +263,7 @@ def _gpt(path, parts):
         lines.append(f"start={start}, size={size // 512}, type={kind}")
         start += size // 512
     blank(path, (start + 2048) * 512)
-    run("sfdisk", "-q", path, stdin=_text("\n".join(lines) + "\n"))
+    run("sfdisk", "-q", path, stdin=text_file("\n".join(lines) + "\n"))
     start = 1
     for _, part in parts:
         run("dd", f"if={part}", f"of={path}", "bs=1M", f"seek={start}", "conv=notrunc,sparse",
