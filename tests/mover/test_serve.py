@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """mover-serve alone, on files that stand for disks."""
+import contextlib
 import os
 import signal
 import socket
@@ -76,7 +77,8 @@ def serve(work):
     for one in made:
         if one.process:
             for pid in [*one.servers(), one.process.pid]:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             one.process.wait()
 
 
