@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A connector knows no NBD; blockferry-copy does.  It is told to copy nothing (an empty change map)
+ * from the endpoint to nowhere: that connects, checks certificates, opens the export and says its
+ * size.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/process.h"
+#include "base/text.h"
+#include "connectors/mover.h"
+
+#define TRY_MS 20000
+#define PAUSE_MS 200
+#define OUTPUT_MAX 65536
+
+/* Its last event: an object, or NULL. */
+static struct json_object *last_event(char *output)
+{
+    struct json_object *event = NULL;
+    bf_auto_error bad = BF_ERROR_INIT;
+
+    for (char *line = strtok_r(output, "\n", &output); line; line = strtok_r(NULL, "\n", &output)) {
+        json_object_put(event);
+        event = NULL;
+        bf_error_clear(&bad);
+        if (bf_json_parse(line, strlen(line), &event, &bad) < 0)
+            event = NULL;
+    }
+    return event;
+}
+
+static int ask(struct bf_platform *platform, const char *program,
+               const struct bf_endpoint_spec *spec, struct bf_error *err)
+{
+    bf_auto_free char *output = NULL;
+    const char *argv[] = {program,
+                          "--progress",
+                          "json",
+                          "--reconnect",
+                          "0",
+                          "--tls-certificates",
+                          spec->tls_directory,
+                          "--map",
+                          "/dev/null",
+                          spec->uri,
+                          "null:",
+                          NULL};
+
+    if (bf_process_run(argv, NULL, bf_deadline_in(TRY_MS), bf_platform_cancel_fd(platform),
+                       OUTPUT_MAX, &output, err) < 0)
+        return -1;
+    bf_auto_json *event = last_event(output);
+    struct json_object *size = NULL;
+    if (!event || !json_object_object_get_ex(event, "size", &size))
+        return bf_fail(err, BF_E_CHILD_FAILED, 0, "blockferry-copy says no size");
+    uint64_t found = (uint64_t)json_object_get_int64(size);
+    if (spec->size_bytes && found != spec->size_bytes)
+        return bf_fail(err, BF_E_DISK_CHANGED, 0, "it has %" PRIu64 " bytes instead of %" PRIu64,
+                       found, spec->size_bytes);
+    return 0;
+}
+
+int bf_mover_probe(struct bf_platform *platform, const struct bf_endpoint_spec *spec,
+                   struct bf_deadline deadline, struct bf_error *err)
+{
+    bf_auto_free char *program = NULL;
+    bf_auto_error pause = BF_ERROR_INIT;
+
+    if (bf_program_find("blockferry-copy", &program, err) < 0)
+        return -1;
+    while (ask(platform, program, spec, err) < 0) {
+        if (err->code == BF_E_CANCELLED)
+            return -1;
+        if (err->code == BF_E_DISK_CHANGED || bf_deadline_passed(deadline) ||
+            bf_platform_pause(platform, PAUSE_MS, deadline, &pause) < 0) {
+            bf_error_recode(err, BF_E_MOVER_NOT_SERVING);
+            return bf_fail_in(err, "%s is not served", spec->uri);
+        }
+        bf_error_clear(err);
+    }
+    return 0;
+}
