@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service from a libvirt machine to a real cloud and back again: rounds, drill, cutover, rollback, confirm."""
+import json
 import os
 import re
 import shutil
 import sys
 import tempfile
+import time
 
 import pytest
+
+from cloud import image, run
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../daemon"))
 
@@ -34,6 +38,7 @@ class World:
         self.target = cloud.project("target")
         self.source = cloud.project("source")
         for project in (self.source, self.target):
+            wipe(project)
             mark_isolated(project)
 
     def close(self):
@@ -41,6 +46,8 @@ class World:
             if self.daemon.process:
                 self.daemon.stop()
         finally:
+            for project in (self.source, self.target):
+                wipe(project)
             self.lab.stop()
             if not os.environ.get("BLOCKFERRY_KEEP"):
                 shutil.rmtree(self.directory, ignore_errors=True)
@@ -64,6 +71,23 @@ class World:
 
     def servers(self, project):
         return {one["name"]: one for one in project.cloud.get("compute", "/servers/detail")["servers"]}
+
+
+def wipe(project):
+    """After a failed test: what it left must not fail the next one."""
+    cloud = project.cloud
+    for server in cloud.get("compute", "/servers")["servers"]:
+        project.remove("compute", f"/servers/{server['id']}")
+    for volume in cloud.get("volumev3", "/volumes/detail")["volumes"]:
+        for one in cloud.get("volumev3", f"/attachments?volume_id={volume['id']}")["attachments"]:
+            cloud.delete("volumev3", f"/attachments/{one['id']}")
+    clones_first = sorted(cloud.get("volumev3", "/volumes/detail")["volumes"], key=lambda v: not v["snapshot_id"])
+    for volume in clones_first:
+        for one in cloud.get("volumev3", f"/snapshots?volume_id={volume['id']}")["snapshots"]:
+            project.remove("volumev3", f"/snapshots/{one['id']}")
+        project.remove("volumev3", f"/volumes/{volume['id']}")
+    for port in cloud.get("network", f"/ports?project_id={cloud.project_id}")["ports"]:
+        project.remove("network", f"/ports/{port['id']}")
 
 
 def mark_isolated(project):
@@ -159,3 +183,89 @@ def test_confirm_leaves_nothing_of_ours(world, guest):
     assert world.servers(world.target)[NAME]["status"] == "ACTIVE"
     world.target.remove("compute", f"/servers/{server['id']}")
     world.target.remove("volumev3", f"/volumes/{volume}")
+
+
+# --- OpenStack as the source ---
+
+SERVER = "nova guest"
+SERVER_MAC = "52:54:00:77:00:22"
+ADDRESS = "10.77.1.22"
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server(world):
+    """A server that boots from one RBD volume and has another, in the project source."""
+    project = world.source
+    root = project.boot_volume("rbd-a", image("tiny"))
+    data = project.volume("rbd-a")
+    port = project.port("prod", SERVER_MAC, ADDRESS)
+    made = project.server([root, data], [{"port": port}], name=SERVER)
+    project.wait_console(made, "BOOTMARK", 200)
+    yield {"id": made, "volumes": {"vda": root, "vdb": data}}
+
+
+def same_bytes(world, name, key, volume):
+    """The last point of a disk holds what the round's snapshot holds, which is kept as the baseline."""
+    found = json.loads(world.cloud.rbd("snap", "ls", "--format", "json", f"volumes-a/volume-{volume}"))
+    assert len(found) == 1, found  # one baseline between rounds
+    at = f"rbd:volumes-a/volume-{volume}@{found[0]['name']}:conf={world.cloud.conf}"
+    replica = next(one["id"] for one in world.target.cloud.get("volumev3", "/volumes/detail")["volumes"]
+                   if one["name"].endswith(f" {name} {key}"))
+    points = world.target.cloud.get("volumev3", f"/snapshots/detail?volume_id={replica}")["snapshots"]
+    newest = max(points, key=lambda point: point["created_at"])["id"]
+    replica = f"rbd:volumes-b/volume-{replica}@snapshot-{newest}:conf={world.cloud.conf}"
+    run("qemu-img", "compare", "-f", "raw", "-F", "raw", at, replica)
+
+
+def test_rounds_of_a_running_server(world, server):
+    one = world.replicate("source", SERVER, "target", "o",
+                          {"storage": "rbd-b", "default_network": "prod", "isolated_network": "isolated"})
+    assert one["last_round"]["kind"] == "full"
+    for _ in range(3):
+        time.sleep(3)  # the guest writes a record every second
+        world.daemon.do("o", "sync")
+        last = world.daemon.show("o")["last_round"]
+        assert last["kind"] == "delta" and 0 < last["sent_bytes"] < 8 * MIB, last
+        for key, volume in server["volumes"].items():
+            same_bytes(world, "o", key, volume)
+
+
+def test_machine_is_described(world, server):
+    machines = world.daemon.get("/platforms/source/machines")["machines"]
+    machine = next(one for one in machines if one["name"] == SERVER)
+    assert machine["id"] == server["id"] and machine["power"] == "on" and machine["memory_bytes"] == 256 * MIB
+    assert [(d["key"], d["identity"], d["size_bytes"], d["boot_order"]) for d in machine["disks"]] == [
+        ("vda", server["volumes"]["vda"], 1 << 30, 1), ("vdb", server["volumes"]["vdb"], 1 << 30, 0)]
+    assert [(n["mac"], n["network"], n["addresses"]) for n in machine["nics"]] == [(SERVER_MAC, "prod", [ADDRESS])]
+
+
+def test_cutover_to_the_other_project(world, server):
+    world.daemon.do("o", "cutover", yes=True)
+    launched = world.servers(world.target)[SERVER]
+    assert launched["addresses"]["prod"] == [{"version": 4, "addr": ADDRESS, "OS-EXT-IPS:type": "fixed",
+                                              "OS-EXT-IPS-MAC:mac_addr": SERVER_MAC}]
+    assert [one["id"] for one in launched["os-extended-volumes:volumes_attached"]] != list(server["volumes"].values())
+    assert world.servers(world.source)[SERVER]["status"] == "SHUTOFF"
+    line = booted_line(world.daemon.show("o")["launch"])
+    assert "missing=0" in line and "disk=virtio_blk" in line, line
+    world.daemon.do("o", "rollback")
+    assert world.servers(world.source)[SERVER]["status"] == "ACTIVE" and world.servers(world.target) == {}
+    world.daemon.do("o", "sync")
+    assert world.daemon.show("o")["last_round"]["kind"] == "delta"
+    world.daemon.do("o", "remove", delete_volumes=True)
+    assert world.left(world.source) == [] and world.left(world.target) == []
+
+
+def test_to_libvirt(world, server):
+    one = world.replicate("source", SERVER, "kvm", "k", {"default_network": "lab", "isolated_network": "isolated"})
+    assert one["last_round"]["kind"] == "full"
+    world.daemon.do("k", "sync")
+    assert world.daemon.show("k")["last_round"]["kind"] == "delta"
+    world.daemon.do("k", "cutover", yes=True)
+    assert world.lab.virsh("domstate", SERVER) == "running"
+    assert "missing=0" in booted_line(world.daemon.show("k")["launch"])
+    world.daemon.do("k", "rollback")
+    assert world.servers(world.source)[SERVER]["status"] == "ACTIVE"
+    world.daemon.do("k", "remove", delete_volumes=True)
+    assert world.left(world.source) == [] and world.daemon.ledger() == []
