@@ -36,6 +36,8 @@
     VALUE("cpus", "N", "its cpus"), \
     VALUE("memory", "SIZE", "its memory, such as 4G"), \
     {"disk", "KEY", "replicate this disk only; none: all", true, BF_WORD_NONE, NULL}, \
+    VALUE("flavor", "NAME", "its flavor, on targets that have such"), \
+    {"security-group", "NAME", "a security group of its nics, on targets that have such; none: the default", true, BF_WORD_NONE, NULL}, \
     CHOICE("disk-bus", "virtio sata", "bus of its disks on the target: virtio, sata")
 
 static const struct bf_cli_option none[] = {END};

@@ -43,6 +43,8 @@ static const struct {
     {"cpus", "mapping", "cpus", NUMBER},
     {"memory", "mapping", "memory_bytes", SIZE},
     {"disk", "mapping", "disks", LIST},
+    {"flavor", "mapping", "flavor", TEXT},
+    {"security-group", "mapping", "security_groups", LIST},
     {"disk-bus", "mapping", "disk_bus", TEXT},
 };
 
