@@ -179,7 +179,7 @@ static const char *version_part(enum bf_cloud_service service, const char *url)
 
 char *bf_cloud_find_endpoint(const struct bf_cloud *cloud, enum bf_cloud_service service)
 {
-    const char *url = bf_cloud_text(cloud->conf.endpoints, services[service].name);
+    const char *url = cloud->conf.endpoints[service];
     size_t length;
 
     for (const char *const *type = services[service].types; !url && *type; type++)

@@ -41,7 +41,7 @@ struct bf_cloud_conf {
     char *interface; /* "public", "internal" or "admin" */
     char *cacert;
     char *pin_sha256;
-    struct json_object *endpoints; /* service -> URL, instead of the catalogue's; NULL: none */
+    char *endpoints[BF_CLOUD_SERVICE_MAX]; /* instead of the catalogue's; NULL: its */
     char *work_directory;
     char *host;              /* by which Cinder knows who holds a volume */
     char *volume_type;       /* default storage; NULL: the cloud's */

@@ -43,6 +43,10 @@ static const struct text_option texts[] = {
     {"flavor", OURS, AT(flavor)},
     {"ceph_conf", OURS, AT(ceph_conf)},
     {"ceph_user", OURS, AT(ceph_user)},
+    {"volume_endpoint", CLOUD, AT(endpoints[BF_CLOUD_VOLUME])},
+    {"compute_endpoint", CLOUD, AT(endpoints[BF_CLOUD_COMPUTE])},
+    {"network_endpoint", CLOUD, AT(endpoints[BF_CLOUD_NETWORK])},
+    {"image_endpoint", CLOUD, AT(endpoints[BF_CLOUD_IMAGE])},
 };
 /* clang-format on */
 #undef AT
@@ -109,9 +113,9 @@ static int from_clouds_yaml(const struct bf_platform_conf *conf, const char *pat
     bf_auto_json *entry = NULL;
     const char *name = conf->url + strlen(CLOUD_URL);
 
-    if (conf->user || conf->password || out->endpoints)
-        return bf_fail(err, BF_E_BAD_INPUT, 0,
-                       "url %s: user, password and endpoints come from clouds.yaml", conf->url);
+    if (conf->user || conf->password)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "url %s: user and password come from clouds.yaml",
+                       conf->url);
     for (size_t i = 0; i < bf_array_length(texts); i++)
         if ((texts[i].place & (LOGIN | CLOUD)) && *(char **)(void *)((char *)out + texts[i].offset))
             return bf_fail(err, BF_E_BAD_INPUT, 0, "url %s: options.%s comes from clouds.yaml",
@@ -125,8 +129,7 @@ static int from_clouds_yaml(const struct bf_platform_conf *conf, const char *pat
 
 static int check_known(struct json_object *options, struct bf_error *err)
 {
-    static const char *const others[] = {"clouds_yaml", "verify", "multi_disk", "config_drive",
-                                         "endpoints"};
+    static const char *const others[] = {"clouds_yaml", "verify", "multi_disk", "config_drive"};
     const char *known[bf_array_length(texts) + bf_array_length(others) + 1];
     size_t count = 0;
 
@@ -138,23 +141,18 @@ static int check_known(struct json_object *options, struct bf_error *err)
     return bf_json_check_fields(options, "options", known, err);
 }
 
-static int take_endpoints(struct bf_cloud_conf *conf, struct json_object *options,
-                          struct bf_error *err)
+/* The command line gives all values as text. */
+static int take_bool(struct json_object *options, const char *name, bool *value_io,
+                     struct bf_error *err)
 {
-    static const char *const known[] = {"volume", "compute", "network", "image", NULL};
-    struct json_object *endpoints = NULL;
-    const char *url = NULL;
+    struct json_object *value = bf_cloud_at(options, name);
 
-    if (bf_json_opt_object(options, "options", "endpoints", &endpoints, err) < 0)
-        return -1;
-    if (!endpoints)
-        return 0;
-    if (bf_json_check_fields(endpoints, "options.endpoints", known, err) < 0)
-        return -1;
-    for (size_t i = 0; known[i]; i++)
-        if (bf_json_opt_string(endpoints, "options.endpoints", known[i], &url, err) < 0)
-            return -1;
-    conf->endpoints = json_object_get(endpoints);
+    if (!json_object_is_type(value, json_type_string))
+        return bf_json_opt_bool(options, "options", name, value_io, err);
+    if (!bf_streq(json_object_get_string(value), "true") &&
+        !bf_streq(json_object_get_string(value), "false"))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.%s: expected true or false", name);
+    *value_io = bf_streq(json_object_get_string(value), "true");
     return 0;
 }
 
@@ -166,11 +164,10 @@ static int take_options(struct bf_cloud_conf *conf, struct json_object *options,
 
     if (check_known(options, err) < 0 ||
         take_texts(conf, options, "options", LOGIN | CLOUD | OURS, err) < 0 ||
-        take_endpoints(conf, options, err) < 0 ||
         bf_json_opt_string(options, "options", "clouds_yaml", ret_clouds_yaml, err) < 0 ||
         bf_json_opt_string(options, "options", "multi_disk", &multi_disk, err) < 0 ||
-        bf_json_opt_bool(options, "options", "verify", &verify, err) < 0 ||
-        bf_json_opt_bool(options, "options", "config_drive", &conf->config_drive, err) < 0)
+        take_bool(options, "verify", &verify, err) < 0 ||
+        take_bool(options, "config_drive", &conf->config_drive, err) < 0)
         return -1;
     if (!verify && !conf->pin_sha256)
         return bf_fail(err, BF_E_BAD_INPUT, 0,
@@ -289,7 +286,6 @@ void bf_cloud_conf_done(struct bf_cloud_conf *conf)
     free(conf->auth_url);
     free(conf->user);
     bf_secret_free(conf->password);
-    json_object_put(conf->endpoints);
     free(conf->work_directory);
     *conf = (struct bf_cloud_conf){0};
 }

@@ -519,6 +519,7 @@ static int do_create_machine(struct call *call, struct bf_error *err)
         .cpus = (unsigned)number(call, "cpus", 0),
         .memory_bytes = number(call, "memory_bytes", 0),
         .disk_bus = text(call, "disk_bus"),
+        .flavor = text(call, "flavor"),
     };
     char *ref;
 

@@ -1,0 +1,489 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OpenStack connector through the seam: every call twice, the service killed in between, faults of the cloud."""
+import json
+import os
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import proxy as faults
+from cloud import ApiError, run
+from proxy import Proxy
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../connectors"))
+
+from seam import Seam, SeamError, new_tag  # noqa: E402  pylint: disable=wrong-import-position
+
+MIB = 1 << 20
+SIZE = 200 * MIB
+
+
+class CloudSeam(Seam):
+    def __init__(self, cloud):
+        super().__init__(None)
+        self.cloud = cloud
+
+    def open(self, name, p=None, **options):
+        options = {"clouds_yaml": self.cloud.clouds, "ceph_conf": self.cloud.conf, "ceph_user": "mover", **options}
+        return self.call("open", p=p or name, type="openstack", url=f"cloud:{name}", work=str(self.work),
+                         options=options)
+
+    def open_plain(self, p, password="lab-target", **options):
+        """Without clouds.yaml, so that endpoints may be named."""
+        return self.call("open", p=p, type="openstack", url=self.cloud.lab.url("keystone"), user="target",
+                         password=password, work=str(self.work),
+                         options={"project_name": "target", "ceph_conf": self.cloud.conf, "ceph_user": "mover",
+                                  "region_name": "RegionOne", **options})
+
+
+@pytest.fixture
+def seam(cloud, target, source):  # pylint: disable=unused-argument
+    with CloudSeam(cloud) as one:
+        one.open("target", p="lab")
+        yield one
+
+
+def fails(code, function, *args, **fields):
+    with pytest.raises(SeamError) as refused:
+        function(*args, **fields)
+    assert refused.value.code == code, refused.value
+    return refused.value
+
+
+def pattern_file(path, size, at=0, length=4 * MIB, seed=b"x"):
+    with open(path, "wb") as out:
+        out.truncate(size)
+        out.seek(at)
+        out.write((seed * length)[:length])
+    return path
+
+
+def copy(source, target, *options):
+    output = run(os.environ["BLOCKFERRY_COPY"], "--progress", "json", *options, source, target["uri"])
+    done = json.loads(output.splitlines()[-1])
+    assert done["event"] == "done", output
+    return done
+
+
+def write_round(seam, volume, tag, path, last=None, options=(), p="lab"):
+    opened = seam.call("open_volume", p=p, volume=volume, tag=tag, last_point=last)
+    options = [*options, *(["--target-is-zero"] if opened["reads_as_zero"] else [])]
+    copy(path, opened, *options)
+    seam.call("close_volume", p=p, handle=opened["handle"])
+
+
+def same(seam, volume, point, path, size=SIZE):
+    """A point holds these bytes, and zeroes behind them."""
+    opened = seam.call("open_point", volume=volume, point=point)
+    out = subprocess.run(["cmp", "-n", str(size), str(path), "-"], input=None, check=False,
+                         stdin=subprocess.Popen(["rbd", "-c", seam.cloud.conf, "export", "--no-progress",
+                                                 opened["uri"][4:].split("?")[0], "-"],
+                                                stdout=subprocess.PIPE).stdout, capture_output=True)
+    seam.call("close_volume", handle=opened["handle"])
+    assert out.returncode == 0, out
+
+
+def volume_id(ref):
+    return json.loads(ref)["volume"]
+
+
+@pytest.fixture
+def volume(seam):
+    made = seam.call("create_volume", tag=new_tag(), name="web1 vda", disk="vda", size=SIZE, storage="rbd-b")["volume"]
+    yield made
+    seam.call("delete_volume", volume=made)
+    assert seam.tagged() == []
+
+
+# --- the platform ---
+
+@pytest.mark.parametrize("name", ["target", "target-app", "target-tls", "target-admin"])
+def test_login(cloud, name):
+    with CloudSeam(cloud) as seam:
+        seam.open(name, p="lab")
+        info = seam.call("info")
+        assert info["can_source"] and info["can_target"] and info["findings"] == []
+        assert {"prod", "isolated"} <= {n["name"] for n in seam.call("resources")["resources"]["networks"]}
+        assert seam.call("machines")["machines"] == []
+
+
+def test_login_refused(cloud):
+    with CloudSeam(cloud) as seam:
+        fails("tls", seam.open, "target-wrong-ca")
+        error = fails("platform-auth", seam.open_plain, "x", password="wrong")
+        assert "requires authentication" in error.message and "wrong" not in str(error.error)
+        fails("bad-input", seam.open, "nobody")
+
+
+# --- volumes and points ---
+
+def test_each_call_twice(seam, target, tmp_path):
+    tag, first, second = new_tag(), new_tag(), new_tag()
+    fields = {"tag": tag, "name": "web1 vda", "disk": "vda", "size": SIZE, "storage": "rbd-b"}
+    volume = seam.call("create_volume", **fields)["volume"]
+    assert seam.call("create_volume", **fields)["volume"] == volume
+    shown = target.cloud.get("volumev3", f"/volumes/{volume_id(volume)}")["volume"]
+    assert (shown["status"], shown["size"], shown["volume_type"]) == ("in-use", 1, "rbd-b")
+    with pytest.raises(ApiError) as refused:  # nobody takes what we hold
+        target.cloud.delete("volumev3", f"/volumes/{volume_id(volume)}")
+    assert refused.value.status == 400
+
+    one = pattern_file(tmp_path / "one", SIZE)
+    write_round(seam, volume, first, one)
+    point = seam.call("make_point", volume=volume, tag=first)["point"]
+    assert seam.call("make_point", volume=volume, tag=first)["point"] == point
+    two = pattern_file(tmp_path / "two", SIZE, at=32 * MIB, seed=b"yz")
+    write_round(seam, volume, second, two, last=point)
+    later = seam.call("make_point", volume=volume, tag=second)["point"]
+    same(seam, volume, point, one)
+    same(seam, volume, later, two)
+
+    clone_tag = new_tag()
+    clone = seam.call("clone_point", volume=volume, point=point, tag=clone_tag)["clone"]
+    assert seam.call("clone_point", volume=volume, point=point, tag=clone_tag)["clone"] == clone
+    fails("in-use", seam.call, "delete_point", volume=volume, point=point)
+    assert sorted(t["kind"] for t in seam.tagged()) == ["clone", "layer", "layer", "volume"]
+    seam.call("delete_clone", clone=clone)
+    seam.call("delete_clone", clone=clone)
+    seam.call("delete_point", volume=volume, point=point)
+    seam.call("delete_point", volume=volume, point=point)
+    seam.call("delete_volume", volume=volume)
+    seam.call("delete_volume", volume=volume)
+    assert seam.tagged() == [] and target.things()["volumes"] == [] and target.things()["attachments"] == []
+
+
+def test_a_failed_round_is_taken_back(seam, volume, tmp_path):
+    first, failed, third = new_tag(), new_tag(), new_tag()
+    good, bad = pattern_file(tmp_path / "good", SIZE), pattern_file(tmp_path / "bad", SIZE, at=2 * MIB, seed=b"bad")
+    write_round(seam, volume, first, good)
+    point = seam.call("make_point", volume=volume, tag=first)["point"]
+    write_round(seam, volume, failed, bad, last=point)
+    seam.call("drop_round", volume=volume, tag=failed)
+    seam.call("drop_round", volume=volume, tag=failed)
+    # Nothing written by the next round: what its point holds is what the last one held.
+    opened = seam.call("open_volume", volume=volume, tag=third, last_point=point)
+    seam.call("close_volume", handle=opened["handle"])
+    same(seam, volume, seam.call("make_point", volume=volume, tag=third)["point"], good)
+
+
+def test_a_round_nobody_took_back(seam, volume, tmp_path):
+    """The service was killed and lost its round: the next one finds the note on the volume."""
+    first, lost, third = new_tag(), new_tag(), new_tag()
+    good, bad = pattern_file(tmp_path / "good", SIZE), pattern_file(tmp_path / "bad", SIZE, at=2 * MIB, seed=b"bad")
+    write_round(seam, volume, first, good)
+    point = seam.call("make_point", volume=volume, tag=first)["point"]
+    write_round(seam, volume, lost, bad, last=point)
+    seam.kill()
+    seam.open("target", p="lab")
+    opened = seam.call("open_volume", volume=volume, tag=third, last_point=point)
+    seam.call("close_volume", handle=opened["handle"])
+    same(seam, volume, seam.call("make_point", volume=volume, tag=third)["point"], good)
+
+
+def test_only_a_new_volume_reads_as_zero(seam, volume, tmp_path):
+    first, second = new_tag(), new_tag()
+    opened = seam.call("open_volume", volume=volume, tag=first)
+    assert opened["reads_as_zero"]
+    copy(pattern_file(tmp_path / "a", SIZE), opened, "--target-is-zero")
+    seam.call("close_volume", handle=opened["handle"])
+    assert seam.call("open_volume", volume=volume, tag=first)["reads_as_zero"]  # the same round goes on
+    seam.call("drop_round", volume=volume, tag=first)
+    opened = seam.call("open_volume", volume=volume, tag=second)
+    assert not opened["reads_as_zero"]
+    other = pattern_file(tmp_path / "b", SIZE, at=64 * MIB, seed=b"b")
+    copy(other, opened)
+    seam.call("close_volume", handle=opened["handle"])
+    same(seam, volume, seam.call("make_point", volume=volume, tag=second)["point"], other)
+
+
+def test_volumes_grow(seam, volume, target):
+    seam.call("resize_volume", volume=volume, size=(1 << 30) + 1)
+    seam.call("resize_volume", volume=volume, size=(1 << 30) + 1)
+    shown = target.cloud.get("volumev3", f"/volumes/{volume_id(volume)}")["volume"]
+    assert (shown["status"], shown["size"]) == ("in-use", 2)
+    assert seam.call("open_volume", volume=volume, tag=new_tag())["size"] == 2 << 30
+
+
+def test_storage_must_be_rbd(seam, target):
+    fails("no-such-storage", seam.call, "create_volume", tag=new_tag(), name="x", disk="vda", size=SIZE,
+          storage="nothing")
+    tag = new_tag()
+    error = fails("platform-unsupported", seam.call, "create_volume", tag=tag, name="x", disk="vda", size=SIZE,
+                  storage="file")
+    assert "rbd" in error.message
+    left = seam.tagged("volume")
+    assert [t["tag"] for t in left] == [tag]  # the ledger's row finds it
+    seam.call("delete_volume", volume=left[0]["ref"])
+    assert target.things()["volumes"] == []
+
+
+def test_an_image_that_somebody_has_open(seam, volume, tmp_path):
+    first, second = new_tag(), new_tag()
+    write_round(seam, volume, first, pattern_file(tmp_path / "a", SIZE))
+    point = seam.call("make_point", volume=volume, tag=first)["point"]
+    opened = seam.call("open_volume", volume=volume, tag=second, last_point=point)
+    with subprocess.Popen(["qemu-nbd", "-k", str(tmp_path / "sock"), "-t", "-f", "raw",
+                           f"rbd:volumes-b/volume-{volume_id(volume)}:conf={seam.cloud.conf}"]) as other:
+        while not (tmp_path / "sock").exists():
+            time.sleep(0.05)
+        done = subprocess.run([os.environ["BLOCKFERRY_COPY"], "--progress", "json", str(tmp_path / "a"),
+                               opened["uri"]], capture_output=True, text=True, check=False, timeout=120)
+        other.terminate()
+    assert done.returncode != 0 and '"in-use"' in done.stdout, done.stdout
+    seam.call("close_volume", handle=opened["handle"])
+    seam.call("drop_round", volume=volume, tag=second)
+
+
+# --- quotas ---
+
+@pytest.fixture
+def admin(cloud):
+    return cloud.project("target", admin=True).cloud
+
+
+def quota(admin, **limits):
+    admin.call("volumev3", "PUT", f"/os-quota-sets/{admin.project_id}", {"quota_set": limits})
+
+
+def test_volume_quotas(seam, admin, volume):
+    was = admin.get("volumev3", f"/os-quota-sets/{admin.project_id}")["quota_set"]
+    try:
+        for name, limit in (("volumes", 1), ("gigabytes", 1)):
+            quota(admin, **{name: limit})
+            error = fails("quota", seam.call, "create_volume", tag=new_tag(), name="x", disk="vda", size=SIZE,
+                          storage="rbd-b")
+            assert "1" in error.message, error
+            quota(admin, **{name: was[name]})
+        quota(admin, snapshots=0)
+        tag = new_tag()
+        seam.call("close_volume", handle=seam.call("open_volume", volume=volume, tag=tag)["handle"])
+        fails("quota", seam.call, "make_point", volume=volume, tag=tag)
+        quota(admin, snapshots=was["snapshots"])
+        seam.call("make_point", volume=volume, tag=tag)
+    finally:
+        quota(admin, **{name: was[name] for name in ("volumes", "gigabytes", "snapshots")})
+
+
+# --- launches ---
+
+def machine(nics=(), memory=128 * MIB, **fields):
+    return {"id": "m", "name": "web1", "power": "off", "cpus": 1, "memory_bytes": memory, "firmware": "bios",
+            "arch": "x86_64", "chipset": "pc", "guest_os": None, "agent": False, "nics": list(nics),
+            "disks": [{"key": "vda", "identity": None, "bus": "virtio", "format": "raw", "source": None,
+                       "size_bytes": SIZE, "boot_order": 1, "read_only": False, "shared": False,
+                       "removable": False}], **fields}
+
+
+NIC = {"mac": "52:54:00:77:00:33", "network": "lab", "model": "virtio", "addresses": ["10.77.1.33"]}
+
+
+@pytest.fixture
+def clone(seam, volume):
+    tag = new_tag()
+    seam.call("close_volume", handle=seam.call("open_volume", volume=volume, tag=tag)["handle"])
+    point = seam.call("make_point", volume=volume, tag=tag)["point"]
+    made = seam.call("clone_point", volume=volume, point=point, tag=new_tag())["clone"]
+    yield made
+    seam.call("delete_clone", clone=made)
+
+
+def create(seam, tag, clone, nics=(NIC,), **fields):
+    return seam.call("create_machine", tag=tag, name="web1", machine=machine(nics),
+                     clones={"vda": clone}, network="prod", **fields)["machine_ref"]
+
+
+def test_a_machine_is_off_until_it_is_started(seam, clone, target):
+    tag = new_tag()
+    ref = create(seam, tag, clone)
+    assert create(seam, tag, clone) == ref
+    identity = seam.call("machine_id", machine_ref=ref)["id"]
+    assert seam.call("power", machine=identity)["power"] == "off"
+    assert target.things()["servers"] == [] and target.things()["ports"] == [f"{tag}-0"]
+    assert {t["kind"] for t in seam.tagged() if t["tag"] == tag} == {"machine"}
+    seam.call("power_on", machine=identity)
+    seam.call("power_on", machine=identity)
+    assert seam.call("power", machine=identity)["power"] == "on"
+    assert target.things()["servers"] == ["web1"]
+    port = target.cloud.get("network", f"/ports?name={tag}-0")["ports"][0]
+    assert port["mac_address"] == NIC["mac"] and port["fixed_ips"][0]["ip_address"] == "10.77.1.33"
+    seam.call("power_off", machine=identity)
+    assert seam.call("power", machine=identity)["power"] == "off"
+    seam.call("power_on", machine=identity)
+    seam.call("delete_machine", machine_ref=ref)
+    seam.call("delete_machine", machine_ref=ref)
+    assert target.things()["servers"] == [] and target.things()["ports"] == []
+    shown = target.cloud.get("volumev3", f"/volumes/{volume_id(clone)}")["volume"]
+    assert shown["status"] == "available" and shown["volume_image_metadata"]["hw_disk_bus"] == "virtio"
+
+
+def test_addresses_that_are_taken(seam, clone, target):
+    target.port("prod", NIC["mac"], "10.77.1.34")
+    tag = new_tag()
+    error = fails("exists", create, seam, tag, clone)
+    assert NIC["mac"] in error.message
+    findings = precheck(seam, [NIC])
+    assert findings["openstack-mac-taken"]["severity"] == "block"
+    other = {**NIC, "mac": "52:54:00:77:00:44", "addresses": ["10.77.1.34"]}
+    fails("exists", create, seam, tag, clone, nics=(other,))
+    assert precheck(seam, [other])["openstack-address-taken"]["severity"] == "block"
+    left = [t for t in seam.tagged("machine") if t["tag"] == tag]
+    for one in left:
+        seam.call("delete_machine", machine_ref=one["ref"])
+
+
+def test_an_address_that_no_subnet_holds(seam, clone, target):
+    tag = new_tag()
+    ref = create(seam, tag, clone, nics=({**NIC, "addresses": ["192.0.2.1"]},))
+    port = target.cloud.get("network", f"/ports?name={tag}-0")["ports"][0]
+    assert port["mac_address"] == NIC["mac"] and port["fixed_ips"][0]["ip_address"].startswith("10.77.1.")
+    seam.call("delete_machine", machine_ref=ref)
+
+
+def test_a_flavor_that_is_gone(seam, clone):
+    fails("platform-unsupported", create, seam, new_tag(), clone, flavor="m1.gone")
+    assert seam.tagged("machine") == []
+
+
+# --- prechecks ---
+
+def precheck(seam, nics=(NIC,), p="lab", mapping=None, **fields):
+    mapping = {"default_network": "prod", "storage": "rbd-b", **(mapping or {})}
+    answer = seam.call("target_precheck", p=p, machine=machine(nics, **fields), mapping=mapping)
+    for one in answer["findings"]:
+        assert all(one[key] for key in ("found", "needed", "why", "fix")), one
+    return {one["id"]: one for one in answer["findings"]}
+
+
+@pytest.mark.parametrize("finding, severity, mapping, fields", [
+    ("openstack-no-network", "block", {"default_network": "nothing"}, {}),
+    ("openstack-nic-unmapped", "block", {"default_network": None}, {}),
+    ("openstack-not-isolated", "warn", {"isolated_network": "prod"}, {}),
+    ("openstack-no-volume-type", "block", {"storage": "nothing"}, {}),
+    ("openstack-no-zone", "block", {"storage": "rbd-b@moon"}, {}),
+    ("openstack-no-flavor", "block", {"flavor": "nothing"}, {}),
+    ("openstack-flavor-differs", "info", {}, {"memory": 200 * MIB}),
+    ("openstack-flavor-differs", "warn", {"flavor": "tiny"}, {"memory": 1024 * MIB}),
+    ("openstack-address-outside", "warn", {}, {"nics": [{**NIC, "addresses": ["192.0.2.1"]}]}),
+    ("openstack-size-rounded", "info", {}, {}),
+    ("openstack-uefi-fallback", "warn", {}, {"firmware": "uefi"}),
+    ("openstack-architecture", "warn", {}, {"arch": "aarch64"}),
+    ("openstack-write-path", "info", {}, {}),
+])
+def test_findings(seam, finding, severity, mapping, fields):
+    assert precheck(seam, mapping=mapping, **fields)[finding]["severity"] == severity
+
+
+def test_nothing_found_where_all_is_well(seam):
+    assert {f["severity"] for f in precheck(seam).values()} == {"info"}
+
+
+@pytest.mark.parametrize("name, more", [("volumes", 2), ("gigabytes", 3), ("snapshots", 1),
+                                        ("per_volume_gigabytes", 1)])
+def test_findings_of_quotas(seam, admin, name, more):
+    was = admin.get("volumev3", f"/os-quota-sets/{admin.project_id}")["quota_set"][name]
+    used = admin.get("volumev3", f"/os-quota-sets/{admin.project_id}?usage=True")["quota_set"][name]["in_use"]
+    try:
+        quota(admin, **{name: used + more})
+        assert f"openstack-quota-{name}" not in precheck(seam)
+        quota(admin, **{name: used + more - 1})
+        assert precheck(seam)[f"openstack-quota-{name}"]["severity"] == "block"
+    finally:
+        quota(admin, **{name: was})
+
+
+# --- the cloud's faults ---
+
+@pytest.fixture
+def volumes_proxy(cloud, seam, target):
+    one = Proxy(target.cloud.urls["volumev3"])
+    seam.open_plain("faulty", volume_endpoint=one.url)
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize("fault, code", [
+    (faults.not_json, "protocol"), (faults.huge, "protocol"), (faults.truncated, "platform-unreachable"),
+    (faults.hung_up, "platform-unreachable"), (faults.status(503), "platform-unreachable"),
+    (faults.status(500, b'{"computeFault": {"message": "no"}}'), "platform-error"),
+    (faults.status(200, b"[]"), "protocol"), (faults.status(200, b'{"volumes": {}}'), "protocol"),
+    (faults.status(429), "busy"), (faults.status(302), "platform-error"),
+])
+def test_wrong_answers(seam, volumes_proxy, fault, code):
+    volumes_proxy.fault = lambda method, path: fault if "/volumes/detail" in path else None
+    fails(code, seam.call, "tagged", p="faulty")
+    volumes_proxy.fault = lambda method, path: None
+    assert seam.call("tagged", p="faulty")["tagged"] == []
+
+
+def test_a_volume_whose_making_nobody_heard_of(seam, volumes_proxy, target):
+    """The answer to the POST is lost: it is not sent again, and the next call finds the volume by its tag."""
+    fields = {"tag": new_tag(), "name": "x", "disk": "vda", "size": SIZE, "storage": "rbd-b", "p": "faulty"}
+    volumes_proxy.fault = lambda method, path: (
+        faults.hung_up_behind if method == "POST" and path.endswith("/volumes") else None)
+    fails("platform-unreachable", seam.call, "create_volume", **fields)
+    volumes_proxy.fault = lambda method, path: None
+    made = seam.call("create_volume", **fields)["volume"]
+    assert len(target.things()["volumes"]) == 1
+    seam.call("delete_volume", volume=made, p="faulty")
+
+
+def test_the_api_away_while_a_volume_is_made(seam, volumes_proxy):
+    away = time.monotonic() + 5
+    volumes_proxy.fault = lambda method, path: (
+        faults.status(503) if method == "GET" and "/volumes/" in path and "detail" not in path
+        and time.monotonic() < away else None)
+    fields = {"tag": new_tag(), "name": "x", "disk": "vda", "size": SIZE, "storage": "rbd-b", "p": "faulty"}
+    made = seam.call("create_volume", **fields)["volume"]
+    assert time.monotonic() > away
+    seam.call("delete_volume", volume=made, p="faulty")
+
+
+def test_a_token_that_was_revoked(seam, volumes_proxy):
+    """Services remember a token for minutes, so that it is no longer taken is played by the proxy: once."""
+    refused = []
+
+    def once(method, path):
+        if not refused and "/volumes/detail" in path:
+            refused.append(path)
+            return faults.status(401, b'{"error": {"code": 401, "message": "no", "title": "Unauthorized"}}')
+        return None
+    volumes_proxy.fault = once
+    assert seam.call("tagged", p="faulty")["tagged"] == [] and refused
+    volumes_proxy.fault = lambda method, path: faults.status(401)
+    fails("platform-auth", seam.call, "tagged", p="faulty")
+
+
+def test_a_volume_that_stays_in_creating(seam, volumes_proxy):
+    """Cancelled, it is left to the ledger's removal by tag."""
+    @faults.behind
+    def creating(handler, answer):
+        handler.send(200, answer.replace(b'"available"', b'"creating"'))
+    volumes_proxy.fault = lambda method, path: (
+        creating if method == "GET" and "/volumes/" in path and "detail" not in path else None)
+    seam.call("cancel", p="faulty")
+    fails("cancelled", seam.call, "create_volume", tag=new_tag(), name="x", disk="vda", size=SIZE, storage="rbd-b",
+          p="faulty")
+    left = seam.tagged("volume")
+    assert len(left) == 1
+    seam.call("delete_volume", volume=left[0]["ref"])
+
+
+def test_pages(seam, volumes_proxy, target):
+    """A collection is read to its end, by links whose host is not ours to call."""
+    for index in range(3):
+        target.volume("rbd-b", name=f"v{index}")
+    real = volumes_proxy.target
+
+    @faults.behind
+    def by_one(handler, _answer):
+        path = handler.path + ("&" if "?" in handler.path else "?") + "limit=1" * ("limit=" not in handler.path)
+        _, headers, answer = volumes_proxy.forward("GET", path, b"", handler.headers)
+        assert real.hostname.encode() in answer or b"links" not in answer
+        handler.send(200, answer.replace(real.hostname.encode(), b"192.0.2.1"), headers)
+    volumes_proxy.fault = lambda method, path: by_one if "/volumes/detail" in path else None
+    assert seam.call("tagged", p="faulty")["tagged"] == []
+    pages = [path for method, path in volumes_proxy.seen if "/volumes/detail" in path]
+    assert len(pages) >= 3 and any("marker=" in path for path in pages), pages
