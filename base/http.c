@@ -115,6 +115,11 @@ void bf_http_free(struct bf_http *http)
     free(http);
 }
 
+void bf_http_set_cancel_fd(struct bf_http *http, int cancel_fd)
+{
+    http->cancel_fd = cancel_fd;
+}
+
 /* --- what comes in --- */
 
 /* The peer chooses the size: no abort when memory is out. */

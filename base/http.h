@@ -36,6 +36,8 @@ struct bf_http_conf {
 
 int bf_http_new(const struct bf_http_conf *conf, struct bf_http **ret_http, struct bf_error *err);
 void bf_http_free(struct bf_http *http);
+/* Another cancel descriptor from now on (-1: none), for an owner whose own one comes or goes. */
+void bf_http_set_cancel_fd(struct bf_http *http, int cancel_fd);
 
 struct bf_http_request {
     const char *method; /* "GET" ... */
