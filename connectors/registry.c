@@ -8,6 +8,9 @@ extern const struct bf_connector_ops bf_libvirt_ops;
 #ifdef BF_WITH_OPENSTACK
 extern const struct bf_connector_ops bf_openstack_ops;
 #endif
+#ifdef BF_WITH_VMWARE
+extern const struct bf_connector_ops bf_vmware_ops;
+#endif
 
 const struct bf_connector_ops *const bf_connectors[] = {
 #ifdef BF_WITH_LIBVIRT
@@ -15,6 +18,9 @@ const struct bf_connector_ops *const bf_connectors[] = {
 #endif
 #ifdef BF_WITH_OPENSTACK
     &bf_openstack_ops,
+#endif
+#ifdef BF_WITH_VMWARE
+    &bf_vmware_ops,
 #endif
     NULL,
 };

@@ -150,6 +150,8 @@ def copy(source, target, timeout=180):
     args = [os.environ["BLOCKFERRY_COPY"], "--progress", "json"]
     if source["map"] == "bitmap":
         args += ["--dirty-bitmap", source["map_name"]]
+    if source["map"] == "file":
+        args += ["--map", source["map_name"]]
     if target["reads_as_zero"]:
         args += ["--target-is-zero"]
     output = run(*args, source["uri"], target["uri"], timeout=timeout)

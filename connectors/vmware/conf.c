@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "connectors/vmware/conf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/text.h"
+
+/* https://HOST[:PORT][/][sdk], and nothing else: what follows is ours to choose. */
+static int parse_url(const char *url, struct bf_vmware_conf *conf, struct bf_error *err)
+{
+    const char *host = url + strlen("https://");
+    size_t authority, length;
+
+    if (!bf_starts_with(url, "https://"))
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "url: expected https://HOST of a vCenter or an ESXi");
+    authority = strcspn(host, "/?#");
+    if (memchr(host, '@', authority))
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "url: user and password do not belong there; give them as the platform's");
+    if (host[authority] && !bf_streq(host + authority, "/") &&
+        !bf_streq(host + authority, "/sdk") && !bf_streq(host + authority, "/sdk/"))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "url: expected no path after the host");
+    length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/?#");
+    if (length == 0 || length > authority)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "url: no host in it");
+    conf->port = 443;
+    if (length < authority) {
+        bf_auto_free char *port = strndup(host + length + 1, authority - length - 1);
+
+        if (host[length] != ':' || !port || bf_parse_u64(port, &conf->port, err) < 0 ||
+            conf->port < 1 || conf->port > 65535) {
+            bf_error_clear(err);
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "url: not a port after the host");
+        }
+    }
+    conf->origin = bf_xasprintf("https://%.*s", (int)authority, host);
+    conf->host = host[0] == '[' ? bf_xasprintf("%.*s", (int)length - 2, host + 1)
+                                : bf_xasprintf("%.*s", (int)length, host);
+    return 0;
+}
+
+static int parse_path(const char *text, enum bf_vmware_path *ret_path, struct bf_error *err)
+{
+    if (bf_streq(text, "auto"))
+        *ret_path = BF_VMWARE_PATH_AUTO;
+    else if (bf_streq(text, "vddk"))
+        *ret_path = BF_VMWARE_PATH_VDDK;
+    else if (bf_streq(text, "export"))
+        *ret_path = BF_VMWARE_PATH_EXPORT;
+    else
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.read_path: expected auto, vddk or export");
+    return 0;
+}
+
+static int copy_path(const char *name, const char *value, char **ret, struct bf_error *err)
+{
+    if (!value)
+        return 0;
+    if (value[0] != '/')
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.%s: expected an absolute path", name);
+    *ret = bf_xstrdup(value);
+    return 0;
+}
+
+/* Upper-case hex with colons, as VDDK compares it. */
+static int parse_thumbprint(const char *text, char **ret, struct bf_error *err)
+{
+    size_t length = text ? strlen(text) : 0;
+
+    if (!text)
+        return 0;
+    if (length != 20 * 3 - 1 || strspn(text, "0123456789abcdefABCDEF:") != length)
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options.thumbprint: expected the certificate's SHA-1 as AA:BB:...");
+    *ret = bf_xstrdup(text);
+    for (char *at = *ret; *at; at++)
+        if (*at >= 'a' && *at <= 'f')
+            *at = (char)(*at - 'a' + 'A');
+    return 0;
+}
+
+static int parse_options(struct json_object *options, struct bf_vmware_conf *conf,
+                         struct bf_error *err)
+{
+    static const char *const known[] = {
+        "ca_file",    "fingerprint",       "thumbprint", "library_directory", "library_config",
+        "transports", "scratch_directory", "read_path",  "trust_cbt",         NULL};
+    const char *ca = NULL, *pin = NULL, *thumb = NULL, *library = NULL, *config = NULL;
+    const char *transports = "nbdssl", *scratch = NULL, *path = "auto", *trust = "yes";
+
+    if (bf_json_check_fields(options, "options", known, err) < 0 ||
+        bf_json_opt_string(options, "options", "ca_file", &ca, err) < 0 ||
+        bf_json_opt_string(options, "options", "fingerprint", &pin, err) < 0 ||
+        bf_json_opt_string(options, "options", "thumbprint", &thumb, err) < 0 ||
+        bf_json_opt_string(options, "options", "library_directory", &library, err) < 0 ||
+        bf_json_opt_string(options, "options", "library_config", &config, err) < 0 ||
+        bf_json_opt_string(options, "options", "transports", &transports, err) < 0 ||
+        bf_json_opt_string(options, "options", "scratch_directory", &scratch, err) < 0 ||
+        bf_json_opt_string(options, "options", "read_path", &path, err) < 0 ||
+        bf_json_opt_string(options, "options", "trust_cbt", &trust, err) < 0)
+        return -1;
+    if (copy_path("ca_file", ca, &conf->ca_file, err) < 0 ||
+        copy_path("library_directory", library, &conf->library_directory, err) < 0 ||
+        copy_path("library_config", config, &conf->library_config, err) < 0 ||
+        copy_path("scratch_directory", scratch, &conf->scratch_directory, err) < 0 ||
+        parse_path(path, &conf->path, err) < 0 ||
+        parse_thumbprint(thumb, &conf->thumbprint, err) < 0)
+        return -1;
+    if (!bf_streq(trust, "yes") && !bf_streq(trust, "no"))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.trust_cbt: expected yes or no");
+    conf->trust_cbt = bf_streq(trust, "yes");
+    conf->fingerprint = bf_xstrdup(pin);
+    conf->transports = bf_xstrdup(transports);
+    return 0;
+}
+
+static int parse(const struct bf_platform_conf *conf, struct bf_vmware_conf *out,
+                 struct bf_error *err)
+{
+    bf_auto_json *none = json_object_new_object();
+
+    if (parse_url(conf->url, out, err) < 0 ||
+        parse_options(conf->options ? conf->options : none, out, err) < 0)
+        return -1;
+    if (!conf->user || !conf->password)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "a vCenter or ESXi needs a user and a password");
+    out->user = bf_xstrdup(conf->user);
+    out->password = bf_secret_copy(conf->password);
+    out->work_directory = bf_xstrdup(conf->work_directory);
+    if (!out->scratch_directory)
+        out->scratch_directory = bf_xstrdup(conf->work_directory);
+    return 0;
+}
+
+int bf_vmware_conf_parse(const struct bf_platform_conf *conf, struct bf_vmware_conf *ret_conf,
+                         struct bf_error *err)
+{
+    struct bf_vmware_conf out = {0};
+
+    if (parse(conf, &out, err) < 0) {
+        bf_vmware_conf_done(&out);
+        return -1;
+    }
+    *ret_conf = out;
+    return 0;
+}
+
+void bf_vmware_conf_done(struct bf_vmware_conf *conf)
+{
+    free(conf->origin);
+    free(conf->host);
+    free(conf->user);
+    bf_secret_free(conf->password);
+    free(conf->work_directory);
+    free(conf->ca_file);
+    free(conf->fingerprint);
+    free(conf->thumbprint);
+    free(conf->library_directory);
+    free(conf->library_config);
+    free(conf->transports);
+    free(conf->scratch_directory);
+    *conf = (struct bf_vmware_conf){0};
+}

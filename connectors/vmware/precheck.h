@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Findings about a machine; docs/platforms/vmware.md lists them all by id. */
+#pragma once
+
+#include "connectors/source.h"
+#include "connectors/vmware/machine.h"
+
+int bf_vmware_precheck(struct bf_platform *platform, const struct bf_machine *machine,
+                       struct bf_findings *findings, struct bf_error *err);
+
+/* --- within the prechecks --- */
+
+/* Of single disks. */
+void bf_vmware_precheck_disks(const struct bf_vmware_machine *machine,
+                              struct bf_findings *findings);
+/* Of datastores, the host and the account: these ask the platform. */
+int bf_vmware_precheck_around(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                              struct bf_findings *findings, struct bf_error *err);

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the account must be allowed to do; docs/platforms/vmware.md has the same list. */
+#pragma once
+
+#include "connectors/vmware/soap.h"
+
+/* The missing ones on an object, as "A, B"; NULL: none is missing.  Caller frees. */
+int bf_vmware_privileges_missing(struct bf_vmware *vw, const char *type, const char *id,
+                                 char **ret_missing, struct bf_error *err);
