@@ -28,6 +28,7 @@ class VCenter:
         self.url = None
         self.library = self.dir / "vddk"
         (self.library / "lib64").mkdir(parents=True)
+        (self.dir / "disks").mkdir()
         shutil.copy(os.environ["VDDK_STANDIN"], self.library / "lib64/libvixDiskLib.so.8")
         self.standin()
 

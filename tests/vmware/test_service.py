@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole service: from the vCenter, by rounds, to a machine that boots on libvirt."""
+import glob
+import os
+import re
+import tempfile
+import time
+
+import pytest
+
+import ferry
+from vcenter import VCenter
+
+
+class World(ferry.World):
+    """A vCenter as the source, a private libvirt as the target, and blockferryd."""
+
+    # pylint: disable=super-init-not-called
+    def __init__(self):
+        self.vc = VCenter("guest=64M,8M", "data=16M,24M")
+        ferry.run(f"{ferry.LAB}/images", "copy", "tiny", str(self.vc.disk("guest", 1)), "raw",
+                  timeout=600)
+        self.vc.up()
+        self.directory = tempfile.mkdtemp(prefix="bf-", dir="/tmp")
+        self.target = self.source = ferry.Lab(f"{self.directory}/b")
+        os.mkdir(f"{self.directory}/d")
+        self.daemon = ferry.Daemon(f"{self.directory}/d")
+        self.daemon.start()
+        self.daemon.post("/platforms", {
+            "name": "src", "type": "vmware", "url": self.vc.url, "user": self.vc.read("user"),
+            "password": self.vc.read("password"), "options": self.vc.options})
+        self.daemon.post("/platforms", {"name": "dst", "type": "libvirt", "url": self.target.uri})
+
+    def close(self):
+        try:
+            super().close()
+        finally:
+            self.vc.close()
+
+    def check_bytes(self, machine, name):
+        """The newest point holds what the machine's disks hold, which stand still now."""
+        rows = [r for r in self.daemon.ledger()
+                if r["kind"] == "layer" and r["replication"] == name and r["state"] == "made"]
+        newest = {r["name"]: r for r in sorted(rows, key=lambda r: r["created_at"])}
+        for number, key in enumerate(("2000", "2001"), 1):
+            layer = glob.glob(f"{self.target.directory}/pool/{newest[key]['tag']}-of-*")[0]
+            ferry.run("qemu-img", "compare", "-U", "-f", "raw", str(self.vc.disk(machine, number)),
+                      layer)
+
+    def last(self, name):
+        return self.daemon.show(name)["last_round"]
+
+
+@pytest.fixture(scope="module")
+def world():
+    one = World()
+    yield one
+    one.close()
+
+
+def test_machines_and_prechecks(world):
+    machines = {m["name"]: m for m in world.daemon.get("/platforms/src/machines")["machines"]}
+    assert [d["size_bytes"] for d in machines["data"]["disks"]] == [16 << 20, 24 << 20]
+    answer = world.daemon.post("/platforms/src/test")
+    assert answer["can_source"] and not answer["can_target"]
+
+
+def test_full_and_deltas(world):
+    world.vc.scribble("data", 1, writes=30)
+    one = world.replicate("data", name="d")
+    assert one["last_round"]["kind"] == "full"
+    world.check_bytes("data", "d")
+    for n in range(5):
+        world.vc.scribble("data", 2 + n)
+        world.daemon.do("d", "sync")
+        assert world.last("d")["kind"] == "delta", world.last("d")
+        assert 0 < world.last("d")["sent_bytes"] < 8 << 20
+        world.check_bytes("data", "d")
+        assert world.vc.snapshots() == []
+
+
+def test_tracking_was_reset(world):
+    world.vc.control(machine="data", reset_cbt=True)
+    world.vc.scribble("data", 20)
+    world.daemon.do("d", "sync")
+    assert world.last("d")["kind"] == "compare"
+    assert "change tracking was reset" in world.last("d")["disks"][0]["note"]
+    world.check_bytes("data", "d")
+    world.vc.scribble("data", 21)
+    world.daemon.do("d", "sync")
+    assert world.last("d")["kind"] == "delta"
+    world.check_bytes("data", "d")
+
+
+def test_lying_tracking_is_found_by_a_compare(world):
+    """An area left out of an answer is what no client can see: a compare round mends it."""
+    world.vc.control(machine="data", lie=True)
+    world.vc.scribble("data", 22)
+    world.daemon.do("d", "sync")
+    with pytest.raises(AssertionError):
+        world.check_bytes("data", "d")
+    world.vc.control(machine="data", lie=False)
+    world.daemon.do("d", "sync", kind="compare")
+    assert world.last("d")["kind"] == "compare"
+    world.check_bytes("data", "d")
+
+
+def secrets_seen(world, secret):
+    """Command lines and environments of everything that runs here."""
+    seen = []
+    for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+        try:
+            with open(path, "rb") as file:
+                if secret in file.read():
+                    seen.append(path)
+        except OSError:
+            pass
+    return seen
+
+
+def test_killed_while_copying(world):
+    """No byte is lost, no snapshot is left, and no secret is seen anywhere."""
+    secret = world.vc.read("password").encode()
+    world.vc.scribble("data", 30, writes=40)
+    world.vc.standin(slow_ms=150)
+    job = world.daemon.verb("d", "sync")["job"]
+    world.daemon.wait_until(lambda: glob.glob(f"{world.directory}/d/run/*/*/vddk-*"), 30)
+    time.sleep(0.5)
+    assert secrets_seen(world, secret) == []
+    world.daemon.kill()
+    world.vc.standin()
+    world.daemon.start()
+    ended = world.daemon.wait_job("d", job)
+    assert ended["state"] == "done", ended
+    world.check_bytes("data", "d")
+    world.daemon.wait_until(lambda: world.vc.snapshots() == [], 30, "the snapshot to go")
+    for path in glob.glob(f"{world.directory}/d/state/*") + [world.daemon.log, f"{world.vc.dir}/log"]:
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                assert secret not in file.read(), path
+    assert secret.decode() not in str(world.daemon.get("/platforms/src"))
+
+
+def test_the_library_breaks_down_once(world):
+    """One read fails: the copy is made again, and goes on."""
+    world.vc.scribble("data", 40)
+    world.vc.standin(error_at=3)
+    job = world.daemon.verb("d", "sync")["job"]
+    world.daemon.wait_until(lambda: glob.glob(f"{world.directory}/d/run/*/*/vddk-*"), 30)
+    world.vc.standin()
+    ended = world.daemon.wait_job("d", job)
+    assert ended["state"] == "done", ended
+    world.check_bytes("data", "d")
+
+
+def test_cutover_boots_on_libvirt(world):
+    """Full round, delta, shutdown of the source, last delta, and the guest runs on the target."""
+    world.replicate("guest", name="g", shutdown="ask", shutdown_timeout="30s",
+                    boot_timeout="200s")
+    world.vc.write("guest", 2, 4 << 20, b"last words")
+    world.daemon.do("g", "cutover", yes=True)
+    launch = world.daemon.show("g")["launch"]
+    assert launch["state"] == "booted"
+    assert re.search(r"BOOTMARK .*disk=virtio_blk.*missing=0", launch["console_tail"])
+    rounds = world.daemon.list("g", "rounds")
+    assert {r["kind"] for r in rounds} == {"full", "delta"}
+    world.check_bytes("guest", "g")
+    machine = world.daemon.get("/platforms/src/machines/guest")
+    assert machine["power"] == "off"
+    world.daemon.do("g", "rollback")
+    assert world.daemon.get("/platforms/src/machines/guest")["power"] == "on"
+    assert world.vc.snapshots() == []
