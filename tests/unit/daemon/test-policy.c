@@ -20,14 +20,16 @@ static struct json_object *json_of(const char *text)
 #define POLICY_DEFAULTS                                                                            \
     "{\"interval\":\"15m\",\"windows\":null,\"keep_points\":3,\"quiesce\":\"try\","                \
     "\"verify\":\"none\",\"convert\":\"auto\",\"virtio_win\":null,\"shutdown_timeout\":\"5m\","    \
-    "\"shutdown\":\"ask\",\"boot_timeout\":\"5m\",\"boot_pattern\":null,\"rate\":null,"            \
-    "\"on_failure\":\"restart-source\",\"retries\":3}"
+    "\"shutdown\":\"ask\",\"boot_timeout\":\"5m\",\"boot_evidence\":\"try\",\"boot_pattern\":"     \
+    "null,\"rate\":null,"                                                                          \
+    "\"on_failure\":\"restart-source\",\"drill_every\":0,\"retries\":3}"
 #define POLICY_OTHER                                                                               \
     "{\"interval\":\"90s\",\"windows\":[\"Mon-Fri 20:00-06:00\",\"Sat,Sun\"],\"keep_points\":500," \
     "\"quiesce\":\"require\",\"verify\":\"10%\",\"convert\":\"v2v\",\"virtio_win\":\"/opt/ü x\"," \
     "\"shutdown_timeout\":\"1s\",\"shutdown\":\"off\",\"boot_timeout\":\"1d\","                    \
-    "\"boot_pattern\":\"^ready( now)?$\",\"rate\":\"50M\",\"on_failure\":\"leave-off\","           \
-    "\"retries\":0}"
+    "\"boot_evidence\":\"agent\",\"boot_pattern\":\"^ready( "                                      \
+    "now)?$\",\"rate\":\"50M\",\"on_failure\":\"leave-off\","                                      \
+    "\"drill_every\":5,\"retries\":0}"
 #define MAPPING_DEFAULTS                                                                           \
     "{\"storage\":null,\"networks\":{},\"default_network\":null,\"isolated_network\":null,"        \
     "\"machine_name\":null,\"cpus\":null,\"memory_bytes\":null,\"disks\":null,\"flavor\":null,"    \
@@ -75,6 +77,8 @@ static void test_policy_texts(void)
     is_u64(other.rate_bytes, 50 << 20, "rate");
     ok(other.on_failure == BF_ON_FAILURE_LEAVE_OFF, "on_failure");
     is_u64(other.retries, 0, "retries");
+    is_u64(other.drill_every, 5, "drill_every");
+    is_int((int)other.evidence, BF_EVIDENCE_AGENT, "boot_evidence");
 }
 
 /* Every value of every enum has its word, and reads back. */
@@ -163,6 +167,8 @@ static const struct refusal policy_refusals[] = {
     {"{\"rate\":\"1\"}", BF_E_BAD_INPUT, "policy.rate"},
     {"{\"rate\":50}", BF_E_BAD_JSON, "policy.rate"},
     {"{\"on_failure\":\"panic\"}", BF_E_BAD_INPUT, "policy.on_failure"},
+    {"{\"boot_evidence\":\"any\"}", BF_E_BAD_INPUT, "policy.boot_evidence"},
+    {"{\"drill_every\":10001}", BF_E_BAD_INPUT, "policy.drill_every"},
     {"{\"retries\":101}", BF_E_BAD_INPUT, "policy.retries"},
 };
 
@@ -269,8 +275,6 @@ static void test_mapping(void)
     is_string(mapping.machine_name, "Grüße 名", "machine_name");
     is_u64(mapping.cpus, 4, "cpus");
     is_u64(mapping.memory_bytes, 1 << 30, "memory_bytes");
-    is_string(mapping.flavor, "m1", "flavor");
-    is_string(mapping.security_groups[1], "ssh", "security_groups");
     is_string(mapping.disk_bus, "sata", "disk_bus");
     is_string(bf_mapping_network(&mapping, "b net"), "y", "a network named");
     is_string(bf_mapping_network(&mapping, "c"), "lan", "a network not named");
@@ -339,6 +343,10 @@ static void test_boot(void)
     for (size_t i = 0; i < bf_array_length(cases); i++)
         is_int(bf_boot_pattern_matches(cases[i].pattern, cases[i].console), cases[i].found,
                "console %zu", i);
+    bf_auto_free char *line = bf_boot_pattern_line(NULL, "a\r\nBOOTMARK 1\nBOOTMARK \x1b[1m2\n b");
+    is_string(line, "BOOTMARK  [1m2", "the last line that shows it, made safe to show");
+    bf_auto_free char *no_line = bf_boot_pattern_line("a\nb", "a\nb");
+    ok(!no_line, "no single line shows a pattern of two");
     static const char *const good[] = {"a{1000}", "a{10}b{10}", "[{]a{500}",
                                        "\\{a",    "[]{9999}]x", "login:|ready"};
     for (size_t i = 0; i < bf_array_length(good); i++) {
