@@ -28,9 +28,9 @@ struct bf_windows_options {
 int bf_windows_add_drivers(struct bf_session *session, const char *virtio_win,
                            struct bf_error *err);
 
-/* Adds to a plan (plan.h): os, root, firmware, bootloader, changes, drivers, findings, facts.  Fails when
- * there is no Windows to be read: BF_E_GUEST_UNKNOWN, _ENCRYPTED, _UNSUPPORTED, _REGISTRY.  A state
- * that only the conversion refuses (hibernated, dirty registry, no drivers) is a finding. */
+/* Adds to a plan (plan.h): os, root, firmware, bootloader, changes, drivers, findings, facts. Fails
+ * when there is no Windows to be read: BF_E_GUEST_UNKNOWN, _ENCRYPTED, _UNSUPPORTED, _REGISTRY.  A
+ * state that only the conversion refuses (hibernated, dirty registry, no drivers) is a finding. */
 int bf_windows_inspect(struct bf_session *session, const struct bf_windows_options *options,
                        struct json_object *plan, struct bf_error *err);
 

@@ -19,7 +19,8 @@ DROP_IN = "/etc/systemd/system/blockferryd.service.d/test.conf"
 DOMAIN = f"""<domain type='qemu'><name>web</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
 <devices>
-<disk type='file'><driver name='qemu' type='qcow2'/><source file='{IMAGES}/web.qcow2'/><target dev='sda' bus='sata'/></disk>
+<disk type='file'><driver name='qemu' type='qcow2'/><source file='{IMAGES}/web.qcow2'/>
+<target dev='sda' bus='sata'/></disk>
 <interface type='network'><source network='lan'/><mac address='52:54:00:5d:00:01'/><model type='e1000'/></interface>
 <serial type='pty'><target port='0'/></serial></devices></domain>"""
 

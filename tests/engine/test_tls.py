@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import MIB, SLOW, make_dirty, make_disk, run_copy, same, start_copy
+from conftest import MIB, make_dirty, make_disk, run_copy, same, start_copy
 
 SOON = ["--deadline", "5", "--reconnect", "2"]
 

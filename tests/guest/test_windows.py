@@ -10,7 +10,7 @@ import pytest
 
 import disks
 from test_fast import changed_clusters
-from windows_tree import contents, difference, mounted
+from windows_tree import mounted
 
 MAC = disks.ADAPTER_MAC
 make_2022 = functools.partial(disks.windows, version="2022", uefi=True, tools=True)
