@@ -6,12 +6,15 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <iconv.h>
+#include <linux/capability.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,6 +70,25 @@ static int load_tables(void)
     return 0;
 }
 
+static int drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+    return (int)syscall(SYS_capset, &header, none);
+}
+
+/* The working directory becomes the root.  Who is not root needs a user namespace for that, and
+ * does without where the host forbids those. */
+static int close_root(void)
+{
+    if (geteuid() != 0)
+        return unshare(CLONE_NEWUSER) < 0 ? 0 : chroot(".");
+    if (chroot(".") < 0 || setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0)
+        return -1;
+    return setresuid(NOBODY, NOBODY, NOBODY);
+}
+
 /* In the child: give everything away. */
 static int put_away(const char *directory)
 {
@@ -74,9 +96,7 @@ static int put_away(const char *directory)
     if (load_tables() < 0 || chdir(directory) < 0 || limit(RLIMIT_CPU, RUN_S) < 0 ||
         limit(RLIMIT_FSIZE, 2 * (rlim_t)BF_HIVE_MAX) < 0 || limit(RLIMIT_CORE, 0) < 0)
         return -1;
-    if (geteuid() == 0 &&
-        (chroot(".") < 0 || setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-         setresuid(NOBODY, NOBODY, NOBODY) < 0))
+    if (close_root() < 0 || drop_capabilities() < 0)
         return -1;
     if (limit(RLIMIT_NPROC, 0) < 0 || limit(RLIMIT_NOFILE, 16) < 0)
         return -1;

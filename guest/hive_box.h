@@ -3,10 +3,11 @@
  *
  * hivex reads what a guest wrote.  In the appliance each of its calls costs 0.1 to 0.2 s under
  * emulation, a hundred of them more than the whole conversion; so the hives are parsed here, in a
- * fork of blockferry-convert that is put away first: no descriptor but one pipe, no new
- * privileges, no new processes, limits of processor time and file size, and, when we are root, the
- * hives' own directory as its whole file system and the user nobody.  A crash or an endless loop
- * there is BF_E_GUEST_REGISTRY here; the appliance and the service are not touched. */
+ * fork of blockferry-convert that is put away first: no descriptor but one pipe, no capability, no
+ * new privileges or processes, limits of processor time and file size, and the hives' own directory
+ * as its whole file system: by chroot and as the user nobody when we are root, else by a user
+ * namespace where the host allows those.  A crash or an endless loop there is BF_E_GUEST_REGISTRY
+ * here; the appliance and the service are not touched. */
 #pragma once
 
 #include <json-c/json.h>

@@ -2,6 +2,7 @@
 """The registry's part of a Windows conversion (guest/windows_registry.h), without an appliance."""
 import json
 import os
+import pathlib
 import subprocess
 import tempfile
 
@@ -17,9 +18,9 @@ POLICY = "Policies\\Microsoft\\Windows\\DeviceInstall\\Restrictions"
 SCSI = "{4D36E97B-E325-11CE-BFC1-08002BE10318}"
 
 
-def call(*argv):
+def call(*argv, user=None):
     done = subprocess.run([os.environ["WINDOWS_HIVES"], *map(str, argv)], check=False, text=True,
-                          stdout=subprocess.PIPE, timeout=120)
+                          stdout=subprocess.PIPE, timeout=120, user=user, group=user)
     return json.loads(done.stdout)
 
 
@@ -181,19 +182,27 @@ def test_damaged_hives_are_edited_or_refused(directory):
     assert done["edited"] > 20 and done["refused"] > 20
 
 
-def test_the_process_is_confined(directory):
-    """As root it works as nobody, on files of nobody, in a root directory of its own."""
+@pytest.mark.parametrize("user", [None, 65533])
+def test_the_process_is_confined(directory, user):
+    """Whoever starts it: its root directory is its own; as root it works as nobody."""
     if os.geteuid() != 0:
-        pytest.skip("only root can be confined so")
-    disks.windows_hives(directory, "2022")
-    # Readable for everybody, but not within the directory.
-    with tempfile.NamedTemporaryFile(dir="/tmp") as outside:
-        outside.write((directory / "SYSTEM").read_bytes())
-        outside.flush()
-        os.chmod(outside.name, 0o644)
-        (directory / "SYSTEM").unlink()
-        (directory / "SYSTEM").symlink_to(outside.name)
-        error = call("facts", directory)["error"]
-        assert os.stat(outside.name).st_uid == 0
-    assert error["code"] == "guest-registry" and "SYSTEM" in error["message"]
-    assert os.stat(directory / "SOFTWARE").st_uid == 65534
+        pytest.skip("needs root, to be another user in turn")
+    with tempfile.TemporaryDirectory(dir="/tmp") as outside:
+        place = pathlib.Path(outside)
+        place.chmod(0o755)
+        (place / "hives").mkdir()
+        disks.windows_hives(place / "hives", "2022")
+        # Readable for everybody, but not within the directory.
+        (place / "hives/SYSTEM").rename(place / "SYSTEM")
+        (place / "SYSTEM").chmod(0o644)
+        (place / "hives/SYSTEM").symlink_to(place / "SYSTEM")
+        if user:
+            for path in (place / "hives", place / "hives/SOFTWARE"):
+                os.chown(path, user, user)
+        error = call("facts", place / "hives", user=user)["error"]
+        assert error["code"] == "guest-registry" and "SYSTEM" in error["message"]
+        assert os.stat(place / "hives/SOFTWARE").st_uid == (user or 65534)
+        assert os.stat(place / "SYSTEM").st_uid == 0
+        (place / "hives/SYSTEM").unlink()
+        (place / "SYSTEM").rename(place / "hives/SYSTEM")
+        assert call("facts", place / "hives", user=user)["build"] == 20348
