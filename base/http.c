@@ -308,6 +308,7 @@ static void set_options(struct transfer *transfer)
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a cancel does not wait for the resolver */
     curl_easy_setopt(easy, CURLOPT_USERAGENT, http->user_agent);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->connect_timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, transfer->request->once ? 1L : 0L);
     if (http->unix_socket)
         curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, http->unix_socket);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->curl_text);
