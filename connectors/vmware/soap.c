@@ -149,6 +149,7 @@ static int exchange(struct bf_vmware *vw, const char *method, const char *text, 
         .headers = headers,
         .body = text,
         .body_length = strlen(text),
+        .once = bf_ends_with(method, "_Task"), /* two of a snapshot would be one too many */
         .timeout_ms = timeout_ms ? timeout_ms : BF_VMWARE_CALL_MS,
     };
     __attribute__((cleanup(response_done))) struct bf_http_response response = {0};
