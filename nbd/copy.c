@@ -13,7 +13,9 @@
 #include "nbd/engine.h"
 
 #define REQUESTS_FIRST 4
-#define WINDOW ((uint64_t)256 << 10)
+/* A whole disk has long extents; most deltas are of 64 KiB. */
+#define WINDOW_WHOLE ((uint64_t)512 << 10)
+#define WINDOW_DELTA ((uint64_t)256 << 10)
 #define BAD_LEAVES_NAMED 8
 
 struct copy {
@@ -34,7 +36,8 @@ struct copy {
     struct bf_journal_content journalled;
     struct bf_engine *engine;
     struct bf_progress progress;
-    char root[BF_ROOT_HEX_LENGTH + 1]; /* "": unknown */
+    char sha256[BF_SHA256_HEX_LENGTH + 1]; /* "": not asked for */
+    char root[BF_ROOT_HEX_LENGTH + 1];     /* "": unknown */
 };
 
 static void copy_done(struct copy *copy)
@@ -101,6 +104,9 @@ static int open_target(struct copy *copy, struct bf_error *err)
         strcmp(copy->source_uri.text, copy->target_uri.text) == 0)
         return bf_fail(err, BF_E_BAD_INPUT, 0, "source and target are the same: \"%s\"",
                        copy->target_uri.text);
+    if (copy->options->sha256 && copy->target_uri.kind == BF_URI_NULL)
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "--sha256 reads the target, and null: keeps nothing");
     if (bf_endpoint_open(&copy->target_uri, &options, &copy->target, err))
         return bf_fail_in(err, "target");
     if (copy->source->identity && bf_streq(copy->source->identity, copy->target->identity))
@@ -212,11 +218,12 @@ static int open_digests(struct copy *copy, struct bf_error *err)
 
 static uint64_t window_of(const struct copy *copy)
 {
+    uint64_t usual = copy->full ? WINDOW_WHOLE : WINDOW_DELTA;
     uint64_t window = copy->options->request_bytes;
     const struct bf_endpoint *ends[] = {copy->source, copy->target};
 
     for (size_t i = 0; i < bf_array_length(ends) && !copy->options->request_bytes; i++)
-        window = bf_max_u64(window, bf_max_u64(ends[i]->block_best, WINDOW));
+        window = bf_max_u64(window, bf_max_u64(ends[i]->block_best, usual));
     for (size_t i = 0; i < bf_array_length(ends); i++)
         while (ends[i]->block_max && window > ends[i]->block_max && window > BF_LEAF_BYTES)
             window /= 2;
@@ -318,6 +325,18 @@ static int verify(struct copy *copy, struct bf_error *err)
     return rc;
 }
 
+/* What an auditor can compare with sha256sum of any other copy of the disk. */
+static int audit(struct copy *copy, struct bf_error *err)
+{
+    struct bf_extent_list map = {0};
+    int rc = bf_endpoint_allocation(copy->target, 0, copy->size, &map, err);
+
+    if (!rc)
+        rc = bf_engine_audit(copy->engine, &map, copy->sha256, err);
+    bf_extent_list_done(&map);
+    return rc;
+}
+
 static int complete(struct copy *copy, struct bf_error *err)
 {
     if (copy->digest && bf_digest_root(copy->digest, copy->root, err))
@@ -359,6 +378,8 @@ static int run(struct copy *copy, struct bf_error *err)
         return -1;
     if (copy->options->verify_percent && verify(copy, err))
         return -1;
+    if (copy->options->sha256 && audit(copy, err))
+        return -1;
     if (bf_endpoint_confirm(copy->source, err) || bf_endpoint_confirm(copy->target, err))
         return -1;
     if (complete(copy, err))
@@ -366,6 +387,7 @@ static int run(struct copy *copy, struct bf_error *err)
     struct bf_progress_result result = {
         .stats = bf_engine_stats(copy->engine),
         .root = copy->root[0] ? copy->root : NULL,
+        .sha256 = copy->sha256[0] ? copy->sha256 : NULL,
     };
     bf_progress_done(&copy->progress, &result);
     return 0;

@@ -17,6 +17,24 @@ void bf_die_point(const char *where)
     fprintf(stderr, "dying at point %d, %s\n", passed, where);
     kill(getpid(), SIGKILL);
 }
+
+uint64_t bf_hook_flush_bytes(uint64_t usual)
+{
+    const char *bytes = getenv("BLOCKFERRY_FLUSH_BYTES");
+
+    return bytes ? strtoull(bytes, NULL, 10) : usual;
+}
+
+/* Half of it, in whole pages; the rest is transferred once more. */
+ssize_t bf_hook_short(ssize_t result)
+{
+    static int passed;
+    const char *every = getenv("BLOCKFERRY_SHORT");
+
+    if (!every || result < 8192 || ++passed % atoi(every))
+        return result;
+    return result / 2 & ~(ssize_t)4095;
+}
 #else
 /* ISO C wants something in every file. */
 extern int bf_die_point_unused;

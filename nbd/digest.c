@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "nbd/durable.h"
 #include "nbd/hash.h"
+#include "nbd/leaf_cache.h"
 
 #define COPY_BYTES ((size_t)256 << 10) /* a multiple of a node's leaves */
 #define NODE_BYTES ((size_t)BF_NODE_LEAVES * BF_HASH_BYTES)
@@ -27,6 +28,7 @@ struct bf_digest {
     bool temporary; /* `part` is removed at the end */
     uint64_t leaves;
     uint64_t size; /* of the disk */
+    struct bf_leaf_cache *cache;
 };
 
 bool bf_all_zero(const void *data, size_t length)
@@ -63,77 +65,49 @@ static int io_failed(const struct bf_digest *digest, const char *doing, struct b
     return bf_fail(err, BF_E_SYSTEM, errno, "digest \"%s\": cannot %s", name_of(digest), doing);
 }
 
+static int read_failed(const struct bf_digest *digest, struct bf_error *err)
+{
+    if (errno == ENODATA)
+        return bf_fail(err, BF_E_SYSTEM, 0, "digest \"%s\" became shorter", name_of(digest));
+    return io_failed(digest, "read", err);
+}
+
 static int read_at(const struct bf_digest *digest, void *data, size_t length, uint64_t at,
                    struct bf_error *err)
 {
-    unsigned char *to = data;
-
-    while (length) {
-        ssize_t n = pread(digest->fd, to, length, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return io_failed(digest, "read", err);
-        if (n == 0)
-            return bf_fail(err, BF_E_SYSTEM, 0, "digest \"%s\" became shorter", name_of(digest));
-        to += n;
-        at += (uint64_t)n;
-        length -= (size_t)n;
-    }
-    return 0;
-}
-
-static int write_at(const struct bf_digest *digest, const void *data, size_t length, uint64_t at,
-                    struct bf_error *err)
-{
-    const unsigned char *from = data;
-
-    while (length) {
-        ssize_t n = pwrite(digest->fd, from, length, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return io_failed(digest, "write", err);
-        from += n;
-        at += (uint64_t)n;
-        length -= (size_t)n;
-    }
-    return 0;
+    return bf_read_at(digest->fd, data, length, at) ? read_failed(digest, err) : 0;
 }
 
 int bf_digest_put(struct bf_digest *digest, uint64_t first_leaf, const unsigned char *hashes,
                   size_t count, struct bf_error *err)
 {
-    return write_at(digest, hashes, count * BF_HASH_BYTES, first_leaf * BF_HASH_BYTES, err);
+    return bf_leaf_cache_put(digest->cache, hashes, count * BF_HASH_BYTES,
+                             first_leaf * BF_HASH_BYTES)
+               ? io_failed(digest, "write", err)
+               : 0;
 }
 
 int bf_digest_put_zero(struct bf_digest *digest, uint64_t first_leaf, uint64_t count,
                        struct bf_error *err)
 {
-    static const unsigned char zeroes[4096];
-    uint64_t at = first_leaf * BF_HASH_BYTES, length = count * BF_HASH_BYTES;
-
-    if (fallocate(digest->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
-                  (off_t)length) == 0)
-        return 0;
-    while (length) {
-        size_t n = length < sizeof(zeroes) ? (size_t)length : sizeof(zeroes);
-        if (write_at(digest, zeroes, n, at, err))
-            return -1;
-        at += n;
-        length -= n;
-    }
-    return 0;
+    return bf_leaf_cache_zero(digest->cache, count * BF_HASH_BYTES, first_leaf * BF_HASH_BYTES)
+               ? io_failed(digest, "write", err)
+               : 0;
 }
 
 int bf_digest_get(const struct bf_digest *digest, uint64_t first_leaf, unsigned char *ret_hashes,
                   size_t count, struct bf_error *err)
 {
-    return read_at(digest, ret_hashes, count * BF_HASH_BYTES, first_leaf * BF_HASH_BYTES, err);
+    return bf_leaf_cache_get(digest->cache, ret_hashes, count * BF_HASH_BYTES,
+                             first_leaf * BF_HASH_BYTES)
+               ? read_failed(digest, err)
+               : 0;
 }
 
 uint64_t bf_digest_next(const struct bf_digest *digest, uint64_t leaf)
 {
+    if (bf_leaf_cache_flush(digest->cache))
+        return leaf; /* whoever syncs will meet the reason */
     off_t data = lseek(digest->fd, (off_t)(leaf * BF_HASH_BYTES), SEEK_DATA);
 
     if (data < 0)
@@ -141,8 +115,15 @@ uint64_t bf_digest_next(const struct bf_digest *digest, uint64_t leaf)
     return (uint64_t)data / BF_HASH_BYTES;
 }
 
+static int flush(const struct bf_digest *digest, struct bf_error *err)
+{
+    return bf_leaf_cache_flush(digest->cache) ? io_failed(digest, "write", err) : 0;
+}
+
 int bf_digest_sync(const struct bf_digest *digest, struct bf_error *err)
 {
+    if (flush(digest, err))
+        return -1;
     if (fdatasync(digest->fd))
         return io_failed(digest, "sync", err);
     return 0;
@@ -188,9 +169,11 @@ int bf_digest_root(const struct bf_digest *digest, char ret_hex[BF_ROOT_HEX_LENG
                    struct bf_error *err)
 {
     bf_auto_free unsigned char *block = bf_xcalloc(1, COPY_BYTES);
-    XXH3_state_t *root = XXH3_createState();
     unsigned char size[8];
 
+    if (flush(digest, err))
+        return -1;
+    XXH3_state_t *root = XXH3_createState();
     if (!root)
         return bf_fail(err, BF_E_NO_MEMORY, 0, "no memory for a digest");
     XXH3_128bits_reset(root);
@@ -218,8 +201,10 @@ static int copy_leaves(const struct bf_digest *from, struct bf_digest *to, struc
          leaf = bf_digest_next(from, leaf)) {
         uint64_t at = leaf * BF_HASH_BYTES;
         size_t n = end - at < COPY_BYTES ? (size_t)(end - at) : COPY_BYTES;
-        if (read_at(from, block, n, at, err) || write_at(to, block, n, at, err))
+        if (read_at(from, block, n, at, err))
             return -1;
+        if (bf_write_at(to->fd, block, n, at))
+            return io_failed(to, "write", err);
         leaf += n / BF_HASH_BYTES;
     }
     return 0;
@@ -289,6 +274,11 @@ static int fill_new(struct bf_digest *digest, const struct bf_digest_spec *spec,
     return rc;
 }
 
+static void start_cache(struct bf_digest *digest, uint64_t holes_from)
+{
+    bf_leaf_cache_init(digest->cache, digest->fd, digest->leaves * BF_HASH_BYTES, holes_from);
+}
+
 static struct bf_digest *digest_alloc(uint64_t size)
 {
     struct bf_digest *digest = bf_xcalloc(1, sizeof(*digest));
@@ -296,6 +286,7 @@ static struct bf_digest *digest_alloc(uint64_t size)
     digest->fd = -1;
     digest->size = size;
     digest->leaves = bf_leaves_of(size);
+    digest->cache = bf_xcalloc(1, sizeof(*digest->cache));
     return digest;
 }
 
@@ -315,6 +306,7 @@ int bf_digest_new(const struct bf_digest_spec *spec, struct bf_digest **ret_dige
     rc = digest->part ? open_part(digest, spec, err) : open_nameless(digest, err);
     if (!rc)
         rc = fill_new(digest, spec, err);
+    start_cache(digest, spec->resume || spec->from ? digest->leaves * BF_HASH_BYTES : 0);
     if (rc) {
         bf_digest_free(digest);
         return -1;
@@ -335,6 +327,7 @@ int bf_digest_open(const char *path, uint64_t size, struct bf_digest **ret_diges
                 "cannot open the digest \"%s\"", path);
     else
         check_length(digest, BF_E_BAD_INPUT, err);
+    start_cache(digest, digest->leaves * BF_HASH_BYTES);
     if (bf_error_is_set(err)) {
         bf_digest_free(digest);
         return -1;
@@ -345,6 +338,8 @@ int bf_digest_open(const char *path, uint64_t size, struct bf_digest **ret_diges
 
 int bf_digest_commit(struct bf_digest *digest, struct bf_error *err)
 {
+    if (flush(digest, err))
+        return -1;
     if (digest->temporary && unlink(digest->part) && errno != ENOENT)
         return io_failed(digest, "remove", err);
     if (!digest->path || !digest->part)
@@ -361,8 +356,11 @@ void bf_digest_free(struct bf_digest *digest)
 {
     if (!digest)
         return;
-    if (digest->fd >= 0)
+    if (digest->fd >= 0) {
+        (void)bf_leaf_cache_flush(digest->cache); /* what is to last was synced before */
         close(digest->fd);
+    }
+    free(digest->cache);
     free(digest->path);
     free(digest->part);
     free(digest);

@@ -11,7 +11,7 @@
  * A new file is written as PATH.part and renamed to PATH when complete.  Its leaves reach the disk
  * by bf_digest_sync(), which the journal calls before it says "done": a resumed copy goes on with
  * the .part file.
- * Threads: one at a time; bf_digest_sync() alone may run beside bf_digest_put().
+ * Threads: one at a time.
  */
 #pragma once
 
@@ -60,6 +60,7 @@ int bf_digest_get(const struct bf_digest *digest, uint64_t first_leaf, unsigned 
 /* From which leaf on is there something that is not known to be zero?  The number of leaves if
  * none. */
 uint64_t bf_digest_next(const struct bf_digest *digest, uint64_t leaf);
+/* What was put is on stable storage. */
 int bf_digest_sync(const struct bf_digest *digest, struct bf_error *err);
 int bf_digest_root(const struct bf_digest *digest, char ret_hex[BF_ROOT_HEX_LENGTH + 1],
                    struct bf_error *err);

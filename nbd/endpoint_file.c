@@ -31,6 +31,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "nbd/die_point.h"
 #include "nbd/durable.h"
 #include "nbd/endpoint.h"
 
@@ -211,7 +212,7 @@ static bool take_result(struct file_endpoint *file, struct bf_request *request, 
         *ret_error = request->kind == BF_REQUEST_READ ? EIO : ENOSPC;
         return true;
     }
-    request->progress += request->piece_mode ? request->piece : (uint64_t)result;
+    request->progress += request->piece_mode ? request->piece : (uint64_t)bf_hook_short(result);
     return request->progress >= request->length;
 }
 

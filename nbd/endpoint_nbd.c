@@ -54,6 +54,7 @@ struct nbd_endpoint {
     struct bf_error last_loss;
     struct nbd_handle *map; /* second handle, for base:allocation; NULL: not made yet */
     bool can_flush;
+    bool cipher_told;
 };
 
 static struct nbd_endpoint *self(struct bf_endpoint *endpoint)
@@ -547,6 +548,7 @@ int bf_endpoint_nbd_open(const struct bf_uri *uri, const struct bf_endpoint_opti
     nbd->params = (struct bf_nbd_params){
         .uri = nbd->base.name,
         .tls = uri->tls,
+        .cipher_told = &nbd->cipher_told,
         .tls_certificates = options->tls_certificates,
         .tls_psk = options->tls_psk,
         /* Holes are known from the map, so the cheaper kind of answer will do. */

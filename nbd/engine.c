@@ -44,6 +44,7 @@ static void free_slot(struct bf_engine *engine, struct slot *slot)
     slot->state = SLOT_FREE;
     slot->retry_ms = 0;
     engine->slots_used--;
+    engine->bytes_used -= slot->charged;
     engine->free_slots[engine->free_count++] = slot;
 }
 
@@ -76,7 +77,8 @@ static void start_chunks(struct bf_engine *engine, uint64_t *wake_ns)
 {
     struct bf_chunk chunk;
 
-    while (!engine->stopping && engine->slots_used < engine->slots_limit) {
+    while (!engine->stopping && engine->slots_used < engine->slots_limit &&
+           engine->bytes_used < engine->bytes_limit) {
         uint64_t now_ns = engine->budget.bytes_per_s ? bf_budget_now_ns() : 0;
         uint64_t wait_ns = bf_budget_wait_ns(&engine->budget, now_ns);
         if (wait_ns && !bf_plan_empty(&engine->plan)) {
@@ -93,6 +95,8 @@ static void start_chunks(struct bf_engine *engine, uint64_t *wake_ns)
         bf_budget_charge(&engine->budget, chunk.read_end - chunk.read_start, now_ns);
         struct slot *slot = engine->free_slots[--engine->free_count];
         engine->slots_used++;
+        slot->charged = chunk.kind == BF_CHUNK_COPY ? chunk.end - chunk.start : 0;
+        engine->bytes_used += slot->charged;
         bf_slot_start(engine, slot, &chunk);
     }
 }
@@ -181,7 +185,7 @@ static void flush_if_due(struct bf_engine *engine, uint64_t *wake_ms)
     if ((!eager && !engine->spec.target->volatile_cache) || !engine->fresh.count)
         return;
     uint64_t due_ms = engine->flushed_ms + FLUSH_MS;
-    if (engine->fresh_bytes >= (eager ? FLUSH_BYTES : FLUSH_BYTES_LAZY) ||
+    if (engine->fresh_bytes >= (eager ? bf_hook_flush_bytes(FLUSH_BYTES) : FLUSH_BYTES_LAZY) ||
         (eager && engine->now_ms >= due_ms))
         start_flush(engine);
     else if (eager && due_ms < *wake_ms)
@@ -306,7 +310,7 @@ static void one_turn(struct bf_engine *engine)
 static bool finished(const struct bf_engine *engine)
 {
     return all_copied(engine) &&
-           (engine->pass == PASS_VERIFY || (engine->flush_ok && !engine->flush_running));
+           (engine->pass != PASS_COPY || (engine->flush_ok && !engine->flush_running));
 }
 
 /* Let what is under way come to its end: a server like nbdkit does not bear a client that leaves
@@ -368,7 +372,7 @@ static int run(struct bf_engine *engine, struct bf_error *err)
 
 static void begin_pass(struct bf_engine *engine, enum pass pass, const struct bf_extent_list *map)
 {
-    struct bf_endpoint *from = pass == PASS_VERIFY ? engine->spec.target : engine->spec.source;
+    struct bf_endpoint *from = pass == PASS_COPY ? engine->spec.source : engine->spec.target;
 
     engine->pass = pass;
     bf_plan_done(&engine->plan);
@@ -423,6 +427,24 @@ int bf_engine_verify(struct bf_engine *engine, const struct bf_extent_list *map,
     return 0;
 }
 
+int bf_engine_audit(struct bf_engine *engine, const struct bf_extent_list *map,
+                    char ret_hex[BF_SHA256_HEX_LENGTH + 1], struct bf_error *err)
+{
+    char hex[BF_SHA256_HEX_LENGTH + 1];
+
+    begin_pass(engine, PASS_AUDIT, map);
+    bf_range_set_add(&engine->plan.todo, 0, engine->spec.size);
+    engine->stats.to_verify += bf_extent_list_bytes(map, 0, engine->spec.size, BF_EXTENT_DATA);
+    if (bf_audit_begin(engine, err))
+        return -1;
+    int rc = run(engine, err);
+    assert(rc || engine->audited == engine->spec.size);
+    bf_audit_end(engine, hex);
+    if (!rc)
+        memcpy(ret_hex, hex, sizeof(hex));
+    return rc;
+}
+
 const struct bf_copy_stats *bf_engine_stats(const struct bf_engine *engine)
 {
     return &engine->stats;
@@ -432,14 +454,18 @@ const struct bf_copy_stats *bf_engine_stats(const struct bf_engine *engine)
 
 static int map_arena(struct bf_engine *engine, size_t length, struct bf_error *err)
 {
-    engine->arena_length = (length + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
-    engine->arena = mmap(NULL, engine->arena_length, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (engine->arena == MAP_FAILED) {
-        engine->arena = NULL;
+    engine->mapped_length = ((length + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1)) + HUGE_PAGE;
+    engine->mapped = mmap(NULL, engine->mapped_length, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (engine->mapped == MAP_FAILED) {
+        engine->mapped = NULL;
         return bf_fail(err, BF_E_NO_MEMORY, errno, "no memory for buffers of %zu bytes",
-                       engine->arena_length);
+                       engine->mapped_length);
     }
+    uintptr_t at = ((uintptr_t)engine->mapped + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+    engine->arena = (unsigned char *)at;
+    /* A write is one piece for the device then, and not one for each page. */
+    (void)madvise(engine->arena, engine->mapped_length - HUGE_PAGE, MADV_HUGEPAGE);
     return 0;
 }
 
@@ -468,8 +494,10 @@ static int make_slots(struct bf_engine *engine, struct bf_error *err)
     engine->free_count = engine->slot_count;
     bf_engine_set_depth(engine, engine->spec.requests);
     /* Registering pins the memory, so only what is used from the start; the rest works without. */
-    bf_endpoint_set_arena(engine->spec.source, engine->arena, engine->slots_limit * bytes);
-    bf_endpoint_set_arena(engine->spec.target, engine->arena, engine->slots_limit * bytes);
+    size_t pinned =
+        (size_t)bf_min_u64(engine->slots_limit * bytes, bf_max_u64(engine->bytes_limit, bytes));
+    bf_endpoint_set_arena(engine->spec.source, engine->arena, pinned);
+    bf_endpoint_set_arena(engine->spec.target, engine->arena, pinned);
     return 0;
 }
 
@@ -503,8 +531,8 @@ void bf_engine_free(struct bf_engine *engine, bool busy)
     bf_error_clear(&engine->error);
     if (busy)
         return; /* the kernel may still write into the arena */
-    if (engine->arena)
-        munmap(engine->arena, engine->arena_length);
+    if (engine->mapped)
+        munmap(engine->mapped, engine->mapped_length);
     for (unsigned i = 0; i < engine->slot_count; i++)
         free(engine->slots[i].parts);
     free(engine->slots);

@@ -28,6 +28,8 @@
 #include "nbd/extent.h"
 #include "nbd/journal.h"
 
+#define BF_SHA256_HEX_LENGTH 64u
+
 struct bf_copy_stats {
     uint64_t size;
     uint64_t to_send;  /* bytes of the map's data */
@@ -86,5 +88,10 @@ int bf_engine_repair(struct bf_engine *engine, const struct bf_extent_list *map,
  * ret_bad: the leaves that differ; the caller frees it. */
 int bf_engine_verify(struct bf_engine *engine, const struct bf_extent_list *map,
                      struct bf_range_set *ret_bad, struct bf_error *err);
+
+/* SHA-256 of the target's first `size` bytes.  The map covers them; its zero extents are not read.
+ */
+int bf_engine_audit(struct bf_engine *engine, const struct bf_extent_list *map,
+                    char ret_hex[BF_SHA256_HEX_LENGTH + 1], struct bf_error *err);
 
 const struct bf_copy_stats *bf_engine_stats(const struct bf_engine *engine);

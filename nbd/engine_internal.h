@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the engine's files share: engine.c (the loop, flush and journal), slot.c (the way of one
- * chunk), steer.c (rate, growth, control lines). */
+ * chunk), parts.c (its parts), audit.c (SHA-256), steer.c (rate, growth, control lines). */
 #pragma once
 
 #include "nbd/budget.h"
@@ -9,9 +9,10 @@
 
 enum slot_state {
     SLOT_FREE,
-    SLOT_READING,   /* from the source; when verifying, from the target */
+    SLOT_READING,   /* from the source; after the copy from the target */
     SLOT_COMPARING, /* the target's bytes of the chunk are being read */
     SLOT_WRITING,
+    SLOT_HELD, /* PASS_AUDIT: read before its turn */
 };
 
 enum part_type { PART_WRITE, PART_ZERO, PART_SKIP };
@@ -33,6 +34,7 @@ struct slot {
     unsigned char *other;  /* BF_COMPARE_TARGET: what the target has; else NULL */
     uint64_t base;         /* disk offset that buffer[0] stands for */
     struct bf_chunk chunk;
+    uint64_t charged;          /* of engine->bytes_used */
     struct bf_request request; /* of the reads */
     uint64_t read_at;          /* the next read begins here */
     uint64_t piece;            /* longest read; shrinks while a bad range is searched */
@@ -47,7 +49,7 @@ struct slot {
     bool tainted;      /* the target may have lost a part of it: do it again */
 };
 
-enum pass { PASS_COPY, PASS_VERIFY };
+enum pass { PASS_COPY, PASS_VERIFY, PASS_AUDIT };
 
 /* Looks every second whether more requests under way would help. */
 struct grower {
@@ -69,12 +71,15 @@ struct bf_engine {
     struct bf_budget budget;
     uint64_t grain; /* zero detection, and borders of parts */
 
-    unsigned char *arena;
-    size_t arena_length;
+    unsigned char *arena; /* of whole huge pages, within what is mapped */
+    void *mapped;
+    size_t mapped_length;
     struct slot *slots;
     unsigned slot_count;
     unsigned slots_used;      /* not FREE */
     unsigned slots_limit;     /* use at most so many */
+    uint64_t bytes_used;      /* of the chunks in the slots */
+    uint64_t bytes_limit;     /* start no chunk beyond this */
     struct slot **free_slots; /* a stack: few slots used means little memory touched */
     unsigned free_count;
     unsigned depth; /* requests per connection now */
@@ -93,6 +98,8 @@ struct bf_engine {
     unsigned resets_seen;
 
     struct bf_range_set bad; /* PASS_VERIFY */
+    void *sha256;            /* PASS_AUDIT; else NULL */
+    uint64_t audited;        /* up to here it has taken the disk */
 
     uint64_t now_ms;
     uint64_t progress_ms;
@@ -114,6 +121,12 @@ void bf_slot_add_part(struct slot *slot, enum part_type type, uint64_t from, uin
 /* Cut the chunk in the buffer into what is to be written, zeroed and left alone.  skip_leaves: NULL
  * or a flag per leaf of the window: the target has it already. */
 void bf_slot_cut(struct slot *slot, const unsigned char *skip_leaves);
+
+/* audit.c */
+int bf_audit_begin(struct bf_engine *engine, struct bf_error *err);
+/* The chunk's bytes are there (or are zeroes). */
+void bf_audit_slot(struct slot *slot);
+void bf_audit_end(struct bf_engine *engine, char ret_hex[BF_SHA256_HEX_LENGTH + 1]);
 
 /* engine.c */
 /* The slot's chunk is through; the slot is free afterwards. */

@@ -3,12 +3,17 @@
 
 XXH128_hash_t bf_hash128(const void *data, size_t length)
 {
-#ifdef BF_HAVE_AVX2
-    if (__builtin_cpu_supports("avx2")) {
-        unsigned long long halves[2];
+#ifdef BF_HAVE_WIDE_HASH
+    unsigned long long halves[2];
+
+    if (__builtin_cpu_supports("avx512f"))
+        bf_hash128_avx512(data, length, halves);
+    else if (__builtin_cpu_supports("avx2"))
         bf_hash128_avx2(data, length, halves);
-        return (XXH128_hash_t){.low64 = halves[0], .high64 = halves[1]};
-    }
-#endif
+    else
+        return XXH3_128bits(data, length);
+    return (XXH128_hash_t){.low64 = halves[0], .high64 = halves[1]};
+#else
     return XXH3_128bits(data, length);
+#endif
 }

@@ -8,5 +8,6 @@
 
 XXH128_hash_t bf_hash128(const void *data, size_t length);
 
-/* hash_avx2.c, compiled for AVX2. */
+/* hash_wide.c, compiled for these. */
+void bf_hash128_avx512(const void *data, size_t length, unsigned long long ret_halves[2]);
 void bf_hash128_avx2(const void *data, size_t length, unsigned long long ret_halves[2]);

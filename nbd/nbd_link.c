@@ -26,17 +26,40 @@ int bf_nbd_fail(const struct bf_nbd_params *params, const char *doing, struct bf
     else if (number == EINVAL && strstr(text, "URI"))
         code = BF_E_URI;
     /* A network error has an errno; a reply that libnbd does not accept has none. */
-    else if (number == EPROTO || (!number && (strstr(text, "invalid") || strstr(text, " bug"))))
+    else if (number == EPROTO || (!number && (strstr(text, "invalid") || strstr(text, " bug") ||
+                                              strstr(text, "unexpected"))))
         code = BF_E_PROTOCOL;
     return bf_fail(err, code, 0, "%s: %s: %s", params->uri, doing, text);
 }
 
-/* The handshake's cipher is only in libnbd's debug messages. */
+struct cipher_log {
+    bool *told;
+    char *uri;
+};
+
+static void free_cipher_log(void *user)
+{
+    struct cipher_log *log = user;
+
+    free(log->uri);
+    free(log);
+}
+
+/* The handshake's cipher is only in libnbd's debug messages.  The first is always said. */
 static int log_cipher(void *user, const char *context, const char *message)
 {
+    const struct cipher_log *log = user;
+    bool again = !log->told || *log->told;
+
     (void)context;
-    if (strstr(message, "connection is using TLS"))
-        bf_log_debug("%s: %s", (const char *)user, message);
+    if (!strstr(message, "connection is using TLS"))
+        return 0;
+    if (again)
+        bf_log_debug("%s: %s", log->uri, message);
+    else
+        bf_log_notice("%s: %s", log->uri, message);
+    if (log->told)
+        *log->told = true;
     return 0;
 }
 
@@ -54,8 +77,11 @@ static int configure(struct nbd_handle *h, const struct bf_nbd_params *params)
     if (params->context && nbd_add_meta_context(h, params->context))
         return -1;
     if (params->tls) {
-        char *uri = bf_xstrdup(params->uri);
-        nbd_debug_callback callback = {.callback = log_cipher, .user_data = uri, .free = free};
+        struct cipher_log *log = bf_xcalloc(1, sizeof(*log));
+        log->told = params->cipher_told;
+        log->uri = bf_xstrdup(params->uri);
+        nbd_debug_callback callback = {
+            .callback = log_cipher, .user_data = log, .free = free_cipher_log};
         if (nbd_set_debug_callback(h, callback) || nbd_set_debug(h, true))
             return -1;
     }

@@ -19,6 +19,7 @@ struct bf_nbd_params {
     const char *tls_psk;
     const char *context; /* NULL or the one meta context to negotiate */
     bool simple_replies; /* cheaper for reads; no meta context then */
+    bool *cipher_told;   /* NULL, or whether the cipher was said before */
     uint64_t deadline_ms;
     int cancel_fd;
 };

@@ -25,6 +25,7 @@ struct bf_copy_options {
     const char *digest_from;
     unsigned verify_percent; /* 0: no verify */
     bool repair;
+    bool sha256;
     uint64_t rate;
     uint64_t connections;
     uint64_t requests;      /* 0: begin with the default and grow */

@@ -53,14 +53,19 @@ static uint64_t rate_now(struct bf_progress *p, const struct bf_copy_stats *stat
 static void show_json(const struct bf_copy_stats *stats, uint64_t rate, uint64_t mean)
 {
     uint64_t rest = stats->to_send - stats->done + (stats->to_verify - stats->verified);
-    char eta[32] = "null", line[512];
+    uint64_t now = rate ? rate : mean, line_mean = mean ? mean : rate;
+    uint64_t fast = bf_max_u64(now, line_mean), slow = bf_min_u64(now, line_mean);
+    char eta[128] = "\"eta_s\":null,\"eta_min_s\":null,\"eta_max_s\":null", line[640];
 
-    if (rate || mean)
-        snprintf(eta, sizeof(eta), "%" PRIu64, rest / (rate ? rate : mean));
+    /* From now's rate and from the mean: when the two differ much, little is sure. */
+    if (slow)
+        snprintf(eta, sizeof(eta),
+                 "\"eta_s\":%" PRIu64 ",\"eta_min_s\":%" PRIu64 ",\"eta_max_s\":%" PRIu64,
+                 rest / now, rest / fast, rest / slow);
     snprintf(line, sizeof(line),
              "{\"event\":\"progress\",\"size\":%" PRIu64 ",\"to_send\":%" PRIu64
              ",\"done\":%" PRIu64 ",\"sent\":%" PRIu64 ",\"zero\":%" PRIu64 ",\"rate\":%" PRIu64
-             ",\"rate_mean\":%" PRIu64 ",\"eta_s\":%s,\"verified\":%" PRIu64 "}\n",
+             ",\"rate_mean\":%" PRIu64 ",%s,\"verified\":%" PRIu64 "}\n",
              stats->size, stats->to_send, stats->done, stats->sent, stats->zero, rate, mean, eta,
              stats->verified);
     put_line(line, false);
@@ -106,11 +111,17 @@ void bf_progress_show(struct bf_progress *p, const struct bf_copy_stats *stats)
         show_bar(stats, rate);
 }
 
+static char *quoted(const char *hex)
+{
+    return hex ? bf_xasprintf("\"%s\"", hex) : bf_xstrdup("null");
+}
+
 void bf_progress_done(struct bf_progress *p, const struct bf_progress_result *result)
 {
     const struct bf_copy_stats *stats = result->stats;
     double seconds = (double)(bf_now_ms() - p->started_ms) / 1000;
-    char root[BF_ROOT_HEX_LENGTH + 3] = "null", line[512];
+    bf_auto_free char *root = quoted(result->root), *sha256 = quoted(result->sha256);
+    char line[640];
 
     if (p->mode == BF_PROGRESS_BAR) {
         show_bar(stats, per_second(moved(stats), bf_now_ms() - p->started_ms));
@@ -119,12 +130,12 @@ void bf_progress_done(struct bf_progress *p, const struct bf_progress_result *re
     if (p->mode != BF_PROGRESS_JSON)
         return;
     bf_progress_show(p, stats);
-    if (result->root)
-        snprintf(root, sizeof(root), "\"%s\"", result->root);
     snprintf(line, sizeof(line),
              "{\"event\":\"done\",\"size\":%" PRIu64 ",\"sent\":%" PRIu64 ",\"zero\":%" PRIu64
-             ",\"read\":%" PRIu64 ",\"seconds\":%.3f,\"digest\":%s,\"verified\":%" PRIu64 "}\n",
-             stats->size, stats->sent, stats->zero, stats->read, seconds, root, stats->verified);
+             ",\"read\":%" PRIu64
+             ",\"seconds\":%.3f,\"digest\":%s,\"sha256\":%s,\"verified\":%" PRIu64 "}\n",
+             stats->size, stats->sent, stats->zero, stats->read, seconds, root, sha256,
+             stats->verified);
     put_line(line, true);
 }
 

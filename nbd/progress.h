@@ -25,7 +25,8 @@ struct bf_progress {
 
 struct bf_progress_result {
     const struct bf_copy_stats *stats;
-    const char *root; /* NULL: unknown */
+    const char *root;   /* NULL: unknown */
+    const char *sha256; /* NULL: not asked for */
 };
 
 void bf_progress_start(struct bf_progress *progress, enum bf_progress_mode mode, uint64_t size,

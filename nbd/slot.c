@@ -32,7 +32,7 @@ static uint64_t retry_delay_ms(unsigned tries)
 static void fail_read(struct slot *slot, uint64_t end)
 {
     struct bf_engine *engine = slot->engine;
-    const struct bf_endpoint *from = engine->pass == PASS_VERIFY || slot->state == SLOT_COMPARING
+    const struct bf_endpoint *from = engine->pass != PASS_COPY || slot->state == SLOT_COMPARING
                                          ? engine->spec.target
                                          : engine->spec.source;
     struct bf_error why = BF_ERROR_INIT;
@@ -96,7 +96,7 @@ static void on_read(struct bf_request *request)
         fail_read(slot, slot->read_at);
         return;
     }
-    if (engine->pass == PASS_VERIFY)
+    if (engine->pass != PASS_COPY)
         engine->stats.verified += request->length;
     else
         engine->stats.read += request->length;
@@ -112,7 +112,7 @@ static void start_read(struct slot *slot)
 {
     struct bf_engine *engine = slot->engine;
     struct bf_endpoint *from =
-        engine->pass == PASS_VERIFY ? engine->spec.target : engine->spec.source;
+        engine->pass == PASS_COPY ? engine->spec.source : engine->spec.target;
     uint64_t length = bf_min_u64(slot->piece, slot->chunk.read_end - slot->read_at);
 
     slot->state = SLOT_READING;
@@ -328,6 +328,10 @@ static void after_read(struct slot *slot)
         return;
     }
     bf_slot_fill(slot);
+    if (slot->engine->pass == PASS_AUDIT) {
+        bf_audit_slot(slot);
+        return;
+    }
     if (slot->other && !slot->engine->repairing)
         start_compare(slot);
     else
@@ -380,7 +384,9 @@ void bf_slot_start(struct bf_engine *engine, struct slot *slot, const struct bf_
     slot->retry_ms = 0;
     slot->tainted = false;
     slot->request.owner = slot;
-    if (chunk->kind == BF_CHUNK_ZERO) {
+    if (engine->pass == PASS_AUDIT && chunk->kind == BF_CHUNK_ZERO) {
+        bf_audit_slot(slot);
+    } else if (chunk->kind == BF_CHUNK_ZERO) {
         slot->state = SLOT_WRITING;
         if (start_zero(slot, &why))
             bf_engine_fail(engine, &why);

@@ -12,6 +12,8 @@
 #define MEASURE_MS 1000
 #define GAIN 1.05
 #define DEPTH_MAX 64
+/* Long chunks share the slots' room, so that what is under way stays near the processor. */
+#define SLOT_BYTES_USUAL ((uint64_t)256 << 10)
 #define REST_AFTER_FAILURE 20 /* measurements */
 
 /* As many slots again as reads, so that reading goes on while the others are written. */
@@ -29,6 +31,7 @@ void bf_engine_set_depth(struct bf_engine *engine, unsigned depth)
 {
     engine->depth = depth;
     engine->slots_limit = slots_for(engine, depth);
+    engine->bytes_limit = engine->spec.grow ? engine->slots_limit * SLOT_BYTES_USUAL : UINT64_MAX;
     bf_endpoint_set_depth(engine->spec.source, depth);
     bf_endpoint_set_depth(engine->spec.target, depth);
 }
@@ -63,7 +66,8 @@ void bf_engine_grow(struct bf_engine *engine)
         return;
     }
     /* Only if all that is allowed was in use, and more is possible. */
-    if (engine->slots_used < engine->slots_limit || engine->depth * 2 > DEPTH_MAX ||
+    if ((engine->slots_used < engine->slots_limit && engine->bytes_used < engine->bytes_limit) ||
+        engine->depth * 2 > DEPTH_MAX ||
         slots_for(engine, engine->depth * 2) == engine->slots_limit)
         return;
     g->rate_before = rate;

@@ -83,6 +83,8 @@ class HostileServer(Listener):
     handle   read replies with another handle
     error    every read fails with EIO
     magic    read replies that are no replies
+    oversized    read replies that are longer than what was asked for
+    structured   structured read replies, which were not negotiated
     short    read replies that end in the middle, then silence
     status-error    block status fails
     silent   never answers a read
@@ -171,6 +173,9 @@ class HostileServer(Listener):
             time.sleep(3600)
         if self.breach == "handle":
             handle += 1
+        if self.breach == "structured" and not structured:
+            sock.sendall(struct.pack(">IHHQIQ", STRUCTURED, 1, OFFSET_DATA, handle, 8 + length, 0) + bytes(length))
+            return
         if self.breach == "magic":
             sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             return
@@ -180,7 +185,7 @@ class HostileServer(Listener):
             if self.breach == "short":
                 sock.sendall(bytes(length // 2))
                 time.sleep(3600)
-            sock.sendall(bytes(length))
+            sock.sendall(bytes(length + (4096 if self.breach == "oversized" else 0)))
 
 
 class ForgetfulServer(HostileServer):

@@ -2,6 +2,7 @@
 """What goes wrong around a copy: servers that die, stall, lie and fail; targets that are full."""
 import os
 import random
+import resource
 import signal
 import subprocess
 import time
@@ -10,6 +11,8 @@ import pytest
 
 from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, qemu_img, run_copy, same, start_copy, wait_done
 from hostile import ForgetfulServer, HostileServer, Proxy
+
+HOOKED = os.environ.get("BLOCKFERRY_COPY_HOOKED")
 
 
 @pytest.fixture
@@ -45,12 +48,21 @@ def test_hostile_server_can_behave(work, hostile):
 @pytest.mark.parametrize("breach, code", [
     ("empty", "protocol"), ("none", "protocol"), ("huge", "protocol"), ("odd", "protocol"),
     ("context", "protocol"), ("status-error", "change-map"),
-    ("handle", "protocol"), ("magic", "protocol"), ("resize", "protocol"), ("size", "endpoint-open"),
+    ("handle", "protocol"), ("magic", "protocol"), ("structured", "protocol"), ("resize", "protocol"), ("size", "endpoint-open"),
     ("error", "read-error"),
 ])
 def test_breach_of_protocol(work, hostile, breach, code):
     result = run_copy("--reconnect", "2", "--deadline", "5", hostile(breach).uri, work / "t")
     assert result.error["code"] == code
+
+
+def test_oversized_replies(work, hostile):
+    """What is beyond the request is taken for the next reply, which it is not: the connection is given up."""
+    server = hostile("oversized", size=4 << 20)
+    run_copy("--reconnect", "20", server.uri, make_dirty(work / "t", 4 << 20)).done
+    assert server.connections > 4, "the breach was not noticed"
+    with open(work / "t", "rb") as f:
+        assert not any(f.read())
 
 
 def test_map_of_single_bytes(work, hostile):
@@ -160,6 +172,61 @@ def test_enospc(work):
         assert done["read"] < 16 * MIB, "nothing of the first run was kept"
     finally:
         subprocess.run(["umount", work / "small"], check=True)
+
+
+def test_enospc_below_the_file_system(work):
+    """ext4 on a loop device whose file has no room: what the journal calls done is there after all."""
+    os.mkdir(work / "below")
+    os.mkdir(work / "above")
+    below, above = work / "below", work / "above"
+    source = make_dirty(work / "source", 40 * MIB)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", below], check=True)
+    try:
+        with open(work / "below/disk", "wb") as f:
+            f.truncate(64 * MIB)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1", work / "below/disk"], check=True)
+        subprocess.run(["mount", "-o", "loop", work / "below/disk", above], check=True)
+        # A commit for each MiB, so that the journal has something to tell.
+        result = run_copy("--journal", work / "j", "--rate", "40M", source, work / "above/t", program=HOOKED,
+                          env={"BLOCKFERRY_FLUSH_BYTES": str(MIB)})
+        assert result.error["code"] in ("write-error", "target-full")
+        subprocess.run(["umount", above], check=True)
+        subprocess.run(["mount", "-o", "remount,size=128m", below], check=True)
+        assert subprocess.run(["e2fsck", "-f", "-y", work / "below/disk"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, check=False).returncode < 4
+        subprocess.run(["mount", "-o", "loop", work / "below/disk", above], check=True)
+        done = run_copy("--journal", work / "j", source, work / "above/t").done
+        assert same(source, work / "above/t")
+        assert done["read"] < 40 * MIB, "nothing of the first run was kept"
+    finally:
+        for directory in (above, below):
+            subprocess.run(["umount", directory], check=False, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_short_transfers(work, every):
+    """The kernel may do less than it was asked for."""
+    source = make_disk(work / "source", 8 * MIB + 300, grain=1)
+    run_copy(source, work / "t", program=HOOKED, env={"BLOCKFERRY_SHORT": str(every)}).done
+    assert same(source, work / "t")
+
+
+def test_limit_of_the_files_size(work):
+    """A write up to the limit is short, the next one fails; with more room the copy goes on."""
+    source = make_dirty(work / "source", 8 * MIB)
+    with open(work / "t", "wb") as f:
+        f.truncate(8 * MIB)
+    limit = 5 * MIB + 3 * 4096
+
+    def limited():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    result = end_copy(start_copy("--journal", work / "j", source, work / "t", preexec_fn=limited,
+                                 restore_signals=False))
+    assert result.error["code"] == "target-full"
+    assert same(source, work / "t", limit), "what still fitted was not written"
+    run_copy("--journal", work / "j", source, work / "t").done
+    assert same(source, work / "t")
 
 
 def test_enospc_over_nbd(work):

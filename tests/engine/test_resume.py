@@ -52,6 +52,38 @@ def test_kill_at_random(work):
         os.unlink(work / "d")
 
 
+def test_kill_often_between_many_commits(work):
+    """Most kills come cheap: a small disk, a commit for each MiB, and a program that lives for a tenth of a second."""
+    dice = random.Random(13)
+    size = 24 * MIB + 512
+    source = make_disk(work / "source", size, step=200000)
+    target = make_dirty(work / "target", size)
+    server = work.qemu_nbd(source, "-r")
+    whole = run_copy("--digest", work / "whole", source, "null:").done
+    options = ["--journal", work / "j", "--digest", work / "d", "--rate", "40M", "--request-size", "64K"]
+    env = {"BLOCKFERRY_FLUSH_BYTES": str(MIB)}
+    kills = resumed = 0
+    while kills < 4 * KILLS:
+        for _ in range(40):
+            process = start_copy(*options, server.uri, target, program=HOOKED, env=env)
+            try:
+                process.wait(dice.uniform(0.02, 0.12) * SLOW)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+            result = end_copy(process)
+            if result.code != -signal.SIGKILL:
+                break
+            resumed += result.events[-1].get("done", 0) > 0 if result.events else 0
+        else:
+            result = run_copy(*options, server.uri, target, program=HOOKED, env=env)
+        assert result.done["digest"] == whole["digest"]
+        assert same(work / "d", work / "whole") and same(source, target)
+        os.unlink(work / "d")
+        make_dirty(work / "target", size, seed=kills)
+    assert resumed > kills / 4, "the kills came before anything was done"
+
+
 def test_kill_delta_at_random(work):
     """The same with a delta from a dirty bitmap, into an NBD target."""
     dice = random.Random(12)

@@ -29,6 +29,8 @@ def test_progress_lines(work):
     middle = steps[len(steps) // 2]
     assert 2 * MIB < middle["rate"] < 6 * MIB
     assert isinstance(middle["eta_s"], int)
+    assert middle["eta_min_s"] <= middle["eta_s"] <= middle["eta_max_s"] <= 16
+    assert steps[0]["eta_max_s"] is None, "nothing is known yet"
     assert done["sent"] + done["zero"] == 16 * MIB
     assert re.fullmatch("[0-9a-f]{32}", done["digest"])
 

@@ -171,6 +171,8 @@ def test_psk(work, psk):
     assert same(source, work / "t")
     ciphers = re.findall(r"connection is using TLS: cipher (\S+)", result.stderr)
     assert ciphers and set(ciphers) == {"AES-128-GCM"}, ciphers
+    quiet = run_copy("--tls-psk", psk, psk_uri(server), work / "t")
+    assert quiet.code == 0 and quiet.stderr.count("cipher AES-128-GCM") == 1, quiet.stderr
 
 
 def test_admins_choice_of_ciphers_is_kept(work, psk):

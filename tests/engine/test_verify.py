@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Digest, verify, repair, compare."""
+import hashlib
 import os
 import random
 import subprocess
 
 import pytest
 
-from conftest import KIB, MIB, make_dirty, make_disk, run_copy, same
+from conftest import KIB, MIB, end_copy, make_dirty, make_disk, run_copy, same, start_copy
 from hostile import Proxy
 from test_copy import dirty_qcow2, make_map
 
@@ -131,6 +132,35 @@ def test_flips_on_the_target_between_rounds(work):
     done = run_copy(*delta, "--repair", server.uri, work / "target").done
     assert same(after, work / "target")
     assert done["digest"] == run_copy(after, "null:").done["digest"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 9 * MIB + 77])
+@pytest.mark.parametrize("over", ["file", "nbd", "delta"])
+def test_sha256(work, size, over):
+    """The same as of the file, whatever the way; a target that is longer counts up to the disk's end."""
+    source = make_disk(work / "source", size, grain=1) if size else make_dirty(work / "source", 0)
+    target, options = work / "t", []
+    if over == "nbd":
+        with open(work / "behind", "wb") as f:
+            f.truncate(10 * MIB)
+        target = work.nbdkit("--filter=delay", "file", work / "behind", "rdelay=1ms").uri
+    elif over == "delta":
+        run_copy(source, target).done
+        with open(work / "map", "w") as f:
+            f.write('{"offset":0,"length":%d}\n' % min(size, 65536) if size else "")
+        options = ["--map", work / "map"]
+    with open(source, "rb") as f:
+        want = hashlib.sha256(f.read()).hexdigest()
+    assert run_copy("--sha256", *options, source, target).done["sha256"] == want
+    assert run_copy(source, work / "other").done["sha256"] is None
+
+
+def test_sha256_is_of_the_target(work):
+    source = make_disk(work / "source", 4 * MIB)
+    process = start_copy("--sha256", "--map", os.devnull, source, make_dirty(work / "t", 4 * MIB))
+    with open(work / "t", "rb") as f:
+        assert end_copy(process).done["sha256"] == hashlib.sha256(f.read()).hexdigest()
+    assert run_copy("--sha256", source, "null:").error["code"] == "bad-input"
 
 
 def test_verify_with_bad_reads(work):
