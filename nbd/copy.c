@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "nbd/budget.h"
 #include "nbd/change_map.h"
 #include "nbd/engine.h"
 
@@ -29,7 +30,8 @@ struct copy {
     uint64_t size;
     struct bf_extent_list map;
     char map_id[BF_HASH_HEX_LENGTH + 1];
-    bool full; /* the map covers the whole disk */
+    double map_ms; /* getting the map took */
+    bool full;     /* the map covers the whole disk */
     struct bf_digest *digest;
     struct bf_digest *old_digest;
     struct bf_journal *journal;
@@ -128,7 +130,7 @@ static int check_target(const struct copy *copy, struct bf_error *err)
     return 0;
 }
 
-static int load_map(struct copy *copy, struct bf_error *err)
+static int get_map(struct copy *copy, struct bf_error *err)
 {
     const struct bf_copy_options *o = copy->options;
 
@@ -149,6 +151,15 @@ static int load_map(struct copy *copy, struct bf_error *err)
     copy->full = true;
     strcpy(copy->map_id, o->compare ? "compare" : "whole");
     return bf_change_map_whole(copy->source, &copy->map, err);
+}
+
+static int load_map(struct copy *copy, struct bf_error *err)
+{
+    uint64_t since_ns = bf_budget_now_ns();
+    int rc = get_map(copy, err);
+
+    copy->map_ms = (double)(bf_budget_now_ns() - since_ns) / 1e6;
+    return rc;
 }
 
 /* Cut the map to what the target needs and to the block sizes of both. */
@@ -373,7 +384,7 @@ static int run(struct copy *copy, struct bf_error *err)
         return bf_change_map_print(&copy->map, stdout, err);
     bf_progress_start(&copy->progress, copy->options->progress, copy->size,
                       bf_extent_list_bytes(&copy->map, 0, copy->size, BF_EXTENT_DATA),
-                      copy->map.count);
+                      copy->map.count, copy->map_ms);
     if (bf_engine_copy(copy->engine, &copy->map, &copy->journalled.done, err))
         return -1;
     if (copy->options->verify_percent && verify(copy, err))

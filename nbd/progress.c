@@ -86,7 +86,7 @@ static void show_bar(const struct bf_copy_stats *stats, uint64_t rate)
 }
 
 void bf_progress_start(struct bf_progress *p, enum bf_progress_mode mode, uint64_t size,
-                       uint64_t to_send, size_t map_extents)
+                       uint64_t to_send, size_t map_extents, double map_ms)
 {
     char line[256];
 
@@ -95,8 +95,8 @@ void bf_progress_start(struct bf_progress *p, enum bf_progress_mode mode, uint64
         return;
     snprintf(line, sizeof(line),
              "{\"event\":\"start\",\"size\":%" PRIu64 ",\"to_send\":%" PRIu64
-             ",\"map_extents\":%zu}\n",
-             size, to_send, map_extents);
+             ",\"map_extents\":%zu,\"map_ms\":%.1f}\n",
+             size, to_send, map_extents, map_ms);
     put_line(line, true);
 }
 

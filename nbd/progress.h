@@ -30,7 +30,7 @@ struct bf_progress_result {
 };
 
 void bf_progress_start(struct bf_progress *progress, enum bf_progress_mode mode, uint64_t size,
-                       uint64_t to_send, size_t map_extents);
+                       uint64_t to_send, size_t map_extents, double map_ms);
 void bf_progress_show(struct bf_progress *progress, const struct bf_copy_stats *stats);
 void bf_progress_done(struct bf_progress *progress, const struct bf_progress_result *result);
 void bf_progress_error(const struct bf_progress *progress, const struct bf_error *error);

@@ -48,7 +48,8 @@ def test_hostile_server_can_behave(work, hostile):
 @pytest.mark.parametrize("breach, code", [
     ("empty", "protocol"), ("none", "protocol"), ("huge", "protocol"), ("odd", "protocol"),
     ("context", "protocol"), ("status-error", "change-map"),
-    ("handle", "protocol"), ("magic", "protocol"), ("structured", "protocol"), ("resize", "protocol"), ("size", "endpoint-open"),
+    ("handle", "protocol"), ("magic", "protocol"), ("structured", "protocol"),
+    ("resize", "protocol"), ("size", "endpoint-open"),
     ("error", "read-error"),
 ])
 def test_breach_of_protocol(work, hostile, breach, code):
