@@ -53,11 +53,12 @@ static const char *const quiet[][2] = {
 };
 
 /* No cache: the engine merges and keeps requests under way itself, and what is done is durable.
- * Zero copy: our buffers do not change while they are written. */
+ * Zero copy: our buffers do not change while they are written.  One thread for the network and one
+ * for what it brings: more only wake each other (6 % of the CPU time). */
 static const char *const ours[][2] = {
-    {"rbd_cache", "false"},
-    {"rbd_disable_zero_copy_writes", "false"},
-    {"rbd_io_scheduler", "none"},
+    {"rbd_cache", "false"},         {"rbd_disable_zero_copy_writes", "false"},
+    {"rbd_io_scheduler", "none"},   {"ms_async_op_threads", "1"},
+    {"librados_thread_count", "1"},
 };
 
 static int connect_cluster(struct bf_rbd_link *link, struct bf_error *err)
