@@ -12,6 +12,7 @@
 #define CARDS_MAX 64
 #define INSTALL_S 600
 #define REMOVE_S 900
+#define FIRST_ADD_DRIVER 14393
 
 static bool is_ipv4(const char *text)
 {
@@ -190,11 +191,10 @@ static void add_addresses(struct json_object *facts, const struct bf_windows_car
     }
 }
 
-/* pnputil learned /add-driver with Windows 10. */
+/* pnputil learned /add-driver with Windows 10 1607 and Server 2016. */
 static void add_install(struct json_object *facts, struct bf_buf *steps)
 {
-    const char *version = bf_facts_text(facts, "version");
-    const char *options = version && atoi(version) >= 10
+    const char *options = bf_facts_number(facts, "build") >= FIRST_ADD_DRIVER
                               ? "/add-driver \"%SystemRoot%\\Drivers\\VirtIO\\*.inf\" /install"
                               : "-i -a \"%SystemRoot%\\Drivers\\VirtIO\\*.inf\"";
 

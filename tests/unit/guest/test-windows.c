@@ -270,8 +270,8 @@ static void addresses(void)
 
 static void install(void)
 {
-    bf_auto_json *old = json_tokener_parse("{\"version\":\"6.3\",\"vmware_tools\":[\"{A}\"]}");
-    bf_auto_json *recent = json_tokener_parse("{\"version\":\"10.0\"}");
+    bf_auto_json *old = json_tokener_parse("{\"build\":9600,\"vmware_tools\":[\"{A}\"]}");
+    bf_auto_json *recent = json_tokener_parse("{\"build\":14393}");
     bf_auto_json *warnings = json_object_new_array();
     struct bf_windows_cards cards = {NULL, 0};
     bf_auto_free char *a = bf_windows_steps(old, &cards, true, warnings);
