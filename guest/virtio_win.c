@@ -140,7 +140,8 @@ static char **list_iso(struct bf_session *session, const char *path, struct bf_e
 {
     char **paths;
 
-    if (guestfs_mkmountpoint(session->g, BF_VIRTIO_WIN_MOUNT) < 0 ||
+    if ((guestfs_mkmountpoint(session->g, BF_VIRTIO_WIN_MOUNT) < 0 &&
+         guestfs_last_errno(session->g) != EEXIST) ||
         guestfs_mount_ro(session->g, "/dev/disk/guestfs/" ISO_LABEL, BF_VIRTIO_WIN_MOUNT) < 0 ||
         !(paths = guestfs_find(session->g, BF_VIRTIO_WIN_MOUNT "/"))) {
         bf_fail(err, BF_E_CONVERT_NO_DRIVERS, 0, "the driver ISO %s cannot be read: %s", path,

@@ -31,6 +31,7 @@ struct conversion {
     const struct bf_windows_options *options;
     struct bf_windows_guest windows;
     struct bf_drivers drivers;
+    char *drivers_directory;     /* System32/drivers, in the guest's own case */
     char *steps;                 /* of the first boot; NULL: none */
     struct bf_buf archive;       /* new and changed files, below the Windows directory */
     bool files;                  /* the archive has some */
@@ -42,6 +43,7 @@ static void conversion_done(struct conversion *conversion)
 {
     bf_windows_guest_done(&conversion->windows);
     bf_drivers_done(&conversion->drivers);
+    free(conversion->drivers_directory);
     free(conversion->steps);
     bf_buf_done(&conversion->archive);
     json_object_put(conversion->changes);
@@ -82,8 +84,6 @@ static void warn(struct conversion *conversion)
     if (windows->unclean)
         bf_session_warn(conversion->session, "NTFS's log of %s held changes, which were dropped",
                         windows->device);
-    if (windows->dirty)
-        bf_session_warn(conversion->session, "Windows will check %s at its start", windows->device);
     for (size_t i = 0; i < bf_facts_count(windows->facts, "denied"); i++)
         bf_session_warn(conversion->session, "a group policy may forbid the drivers: %s",
                         json_object_get_string(bf_facts_item(windows->facts, "denied", i)));
@@ -141,8 +141,7 @@ static char *digests_of(struct conversion *conversion, const char *directory)
     bf_auto_error ignored = BF_ERROR_INIT;
     char *text = NULL;
 
-    if (guestfs_is_dir(conversion->session->g, directory) != 1 ||
-        guestfs_checksums_out(conversion->session->g, "sha256", directory, local) < 0 ||
+    if (guestfs_checksums_out(conversion->session->g, "sha256", directory, local) < 0 ||
         bf_file_read(local, TEXT_MAX, &text, NULL, &ignored) < 0)
         return bf_xstrdup("");
     return text;
@@ -181,7 +180,7 @@ static int add_file(struct conversion *conversion, const char *directory, const 
 static int add_boot_program(struct conversion *conversion, const struct bf_driver *driver,
                             struct bf_error *err)
 {
-    bf_auto_free char *directory = real_path(conversion, "System32/drivers");
+    const char *directory = conversion->drivers_directory;
     bf_auto_free char *name = bf_xasprintf("%s.sys", driver->name);
     bf_auto_free char *path = bf_xasprintf("%s/%s", directory, name);
     bf_auto_free char *sum = NULL;
@@ -190,9 +189,7 @@ static int add_boot_program(struct conversion *conversion, const struct bf_drive
     for (size_t i = 0; i < driver->count; i++) {
         if (!bf_streq(driver->files[i].name, name))
             continue;
-        sum = guestfs_is_file(conversion->session->g, path) == 1
-                  ? guestfs_checksum(conversion->session->g, "sha256", path)
-                  : NULL;
+        sum = guestfs_checksum(conversion->session->g, "sha256", path);
         line = sum ? bf_xasprintf("%s  ./%s\n", sum, name) : bf_xstrdup("");
         if (is_there(line, name, driver->files[i].data, driver->files[i].size))
             return 0;
@@ -215,6 +212,7 @@ static int add_driver_files(struct conversion *conversion, struct bf_error *err)
     if (conversion->drivers.count == 0)
         return 0;
     digests = digests_of(conversion, directory);
+    conversion->drivers_directory = real_path(conversion, "System32/drivers");
     for (size_t i = 0; i < conversion->drivers.count; i++) {
         const struct bf_driver *driver = &conversion->drivers.list[i];
         bool signature = false;
@@ -326,8 +324,6 @@ static int explain_write(struct conversion *conversion, struct bf_error *err)
 static int write_files(struct conversion *conversion, struct bf_error *err)
 {
     bf_auto_free char *local = bf_xasprintf("%s/files.tar", conversion->session->tmp_directory);
-    bf_auto_free char *drivers = real_path(conversion, DRIVERS_DIRECTORY);
-    bf_auto_free char *own = real_path(conversion, FIRST_BOOT_DIRECTORY);
     guestfs_h *g = conversion->session->g;
 
     if (!conversion->files)
@@ -335,9 +331,8 @@ static int write_files(struct conversion *conversion, struct bf_error *err)
     bf_ustar_end(&conversion->archive);
     if (bf_file_replace(local, conversion->archive.text, conversion->archive.length, 0600, err) < 0)
         return -1;
-    if ((conversion->drivers.count > 0 && guestfs_mkdir_p(g, drivers) < 0) ||
-        (conversion->steps && guestfs_mkdir_p(g, own) < 0) ||
-        guestfs_tar_in(g, local, conversion->windows.directory) < 0)
+    /* tar makes the directories. */
+    if (guestfs_tar_in(g, local, conversion->windows.directory) < 0)
         return explain_write(conversion, err);
     return 0;
 }
@@ -425,6 +420,6 @@ int bf_windows_convert(struct bf_session *session, const struct bf_windows_optio
         return -1;
     if (plan(&conversion, err) == 0 && write_all(&conversion, err) == 0)
         tell(&conversion, report);
-    bf_windows_guest_close(session);
+    guestfs_umount_all(session->g);
     return bf_error_is_set(err) ? -1 : 0;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest/windows_disk.h"
 
+#include <endian.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +15,7 @@
 #include "guest/virtio_win.h"
 #include "guest/windows_facts.h"
 
+#define PE_HEAD 4096
 /* Exit codes of ntfs-3g.probe. */
 #define PROBE_INCONSISTENT 13
 #define PROBE_HIBERNATED 14
@@ -23,10 +26,15 @@ static void strings_free_at(char ***at)
     bf_strings_free(*at);
 }
 
+/* Every call costs a tenth of a second under emulation: the usual spelling is tried first. */
 static char *find_file(struct bf_session *session, const char *path)
 {
+    char *real;
+
+    if (guestfs_exists(session->g, path) == 1)
+        return bf_xstrdup(path);
     /* The last element may be missing: the answer is no proof that it is there. */
-    char *real = guestfs_case_sensitive_path(session->g, path);
+    real = guestfs_case_sensitive_path(session->g, path);
 
     if (real && guestfs_exists(session->g, real) == 1)
         return real;
@@ -86,6 +94,7 @@ static int look_at_ntfs(struct bf_session *session, const char *device,
                        "there is a Windows on %s and another one on %s", windows->device, device);
     windows->device = bf_xstrdup(device);
     windows->directory = bf_xasprintf("%.*s", (int)strlen(BF_WINDOWS_MOUNT "/Windows"), system);
+    windows->config = bf_xasprintf("%.*s", (int)(strrchr(system, '/') - system), system);
     windows->system.path = bf_steal(system);
     return 0;
 }
@@ -119,10 +128,13 @@ static int find(struct bf_session *session, struct bf_windows_guest *windows, st
     if (json_object_array_length(windows->encrypted) > 0)
         return bf_fail(err, BF_E_GUEST_ENCRYPTED, 0, "%s is encrypted",
                        json_object_get_string(json_object_array_get_idx(windows->encrypted, 0)));
-    return bf_fail(err, BF_E_GUEST_UNKNOWN, 0, "no Windows was found on the disks");
+    /* A disk that is encrypted as a whole has no file system in that list. */
+    if (bf_session_explain_no_root(session, err) < 0 && err->code == BF_E_GUEST_UNKNOWN)
+        return bf_fail_in(err, "no Windows");
+    return -1;
 }
 
-static void read_dirty(struct bf_session *session, struct bf_windows_guest *windows)
+void bf_windows_read_dirty(struct bf_session *session, struct bf_windows_guest *windows)
 {
     size_t size = 0, record_size = 0;
     uint64_t offset = 0;
@@ -146,7 +158,6 @@ static void probe(struct bf_session *session, struct bf_windows_guest *windows)
     windows->hibernated = code == PROBE_HIBERNATED;
     windows->unclean = code == PROBE_UNCLEAN;
     windows->damaged = code == PROBE_INCONSISTENT;
-    read_dirty(session, windows);
 }
 
 int bf_windows_guest_open(struct bf_session *session, struct bf_windows_guest *ret_windows,
@@ -155,7 +166,8 @@ int bf_windows_guest_open(struct bf_session *session, struct bf_windows_guest *r
     struct bf_windows_guest windows = {.encrypted = json_object_new_array()};
 
     guestfs_umount_all(session->g);
-    if (guestfs_mkmountpoint(session->g, BF_WINDOWS_MOUNT) < 0)
+    if (guestfs_mkmountpoint(session->g, BF_WINDOWS_MOUNT) < 0 &&
+        guestfs_last_errno(session->g) != EEXIST)
         bf_session_fail(session, "a mount point", err);
     else if (find(session, &windows, err) == 0) {
         /* The probe needs the volume to itself. */
@@ -165,25 +177,18 @@ int bf_windows_guest_open(struct bf_session *session, struct bf_windows_guest *r
     }
     if (bf_error_is_set(err)) {
         bf_windows_guest_done(&windows);
-        bf_windows_guest_close(session);
+        guestfs_umount_all(session->g);
         return -1;
     }
     *ret_windows = windows;
     return 0;
 }
 
-void bf_windows_guest_close(struct bf_session *session)
-{
-    guestfs_umount_all(session->g);
-    guestfs_rmmountpoint(session->g, BF_WINDOWS_MOUNT);
-    guestfs_rmmountpoint(session->g, BF_VIRTIO_WIN_MOUNT);
-}
-
 static int fetch(struct bf_session *session, struct bf_windows_guest *windows, const char *name,
                  struct bf_windows_hive *hive, struct bf_error *err)
 {
     bf_auto_free char *local = bf_xasprintf("%s/%s", windows->hive_directory, name);
-    bf_auto_free char *wanted = bf_xasprintf("%s/System32/config/%s", windows->directory, name);
+    bf_auto_free char *wanted = bf_xasprintf("%s/%s", windows->config, name);
 
     if (!hive->path)
         hive->path = find_file(session, wanted);
@@ -193,17 +198,42 @@ static int fetch(struct bf_session *session, struct bf_windows_guest *windows, c
     return bf_file_read(local, BF_HIVE_MAX, &hive->data, &hive->size, err);
 }
 
+/* A program of the system tells what processor it is for: the machine field of its header, whose
+ * place is at 0x3c. */
+static const char *read_arch(struct bf_session *session, const struct bf_windows_guest *windows)
+{
+    static const struct {
+        uint16_t machine;
+        const char *arch;
+    } known[] = {{0x8664, "x86_64"}, {0x014c, "i386"}, {0xaa64, "aarch64"}};
+    bf_auto_free char *wanted = bf_xasprintf("%s/System32/cmd.exe", windows->directory);
+    bf_auto_free char *path = find_file(session, wanted);
+    size_t size = 0;
+    bf_auto_free char *head = path ? guestfs_pread(session->g, path, PE_HEAD, 0, &size) : NULL;
+    uint32_t at;
+    uint16_t machine;
+
+    if (!head || size < 0x40)
+        return NULL;
+    memcpy(&at, head + 0x3c, sizeof(at));
+    at = le32toh(at);
+    if (at > size - 6 || memcmp(head + at, "PE\0\0", 4) != 0)
+        return NULL;
+    memcpy(&machine, head + at + 4, sizeof(machine));
+    for (size_t i = 0; i < bf_array_length(known); i++)
+        if (le16toh(machine) == known[i].machine)
+            return known[i].arch;
+    return NULL;
+}
+
 int bf_windows_fetch_hives(struct bf_session *session, struct bf_windows_guest *windows,
                            struct bf_error *err)
 {
-    bf_auto_free char *program = bf_xasprintf("%s/System32/cmd.exe", windows->directory);
-    bf_auto_free char *real = guestfs_case_sensitive_path(session->g, program);
-
     windows->hive_directory = bf_xasprintf("%s/hives", session->tmp_directory);
     if (bf_directory_remove(windows->hive_directory, err) < 0 ||
         bf_directory_make(windows->hive_directory, 0700, err) < 0)
         return -1;
-    windows->arch = real ? guestfs_file_architecture(session->g, real) : NULL;
+    windows->arch = read_arch(session, windows);
     if (fetch(session, windows, "SYSTEM", &windows->system, err) < 0)
         return -1;
     return fetch(session, windows, "SOFTWARE", &windows->software, err);
@@ -224,7 +254,7 @@ void bf_windows_guest_done(struct bf_windows_guest *windows)
     free(windows->device);
     free(windows->esp);
     free(windows->directory);
-    free(windows->arch);
+    free(windows->config);
     free(windows->hive_directory);
     free(windows->system.path);
     free(windows->system.data);

@@ -16,14 +16,15 @@ struct bf_windows_hive {
 };
 
 struct bf_windows_guest {
-    char *device;    /* "/dev/sda2" */
-    char *esp;       /* the EFI system partition; NULL: the guest boots by BIOS */
-    char *directory; /* "/win/Windows", in the guest's own case */
-    char *arch;      /* "x86_64" */
-    bool hibernated; /* refused for writing: hibernated, or shut down by Fast Startup */
-    bool unclean;    /* NTFS's log holds changes */
-    bool damaged;    /* refused for writing: inconsistent */
-    bool dirty;      /* marked for a check at the next start */
+    char *device;     /* "/dev/sda2" */
+    char *esp;        /* the EFI system partition; NULL: the guest boots by BIOS */
+    char *directory;  /* "/win/Windows", in the guest's own case */
+    char *config;     /* "/win/Windows/System32/config", likewise */
+    const char *arch; /* "x86_64"; NULL: unknown */
+    bool hibernated;  /* refused for writing: hibernated, or shut down by Fast Startup */
+    bool unclean;     /* NTFS's log holds changes */
+    bool damaged;     /* refused for writing: inconsistent */
+    bool dirty;       /* marked for a check at the next start; bf_windows_read_dirty() */
     struct json_object *encrypted; /* texts: volumes that are encrypted */
     struct bf_windows_hive system, software;
     char *hive_directory;      /* on the host; holds SYSTEM and SOFTWARE only */
@@ -39,6 +40,6 @@ int bf_windows_fetch_hives(struct bf_session *session, struct bf_windows_guest *
                            struct bf_error *err);
 /* Then: read the facts from them (hive_box.h). */
 int bf_windows_fetch_facts(struct bf_windows_guest *windows, struct bf_error *err);
+/* Is the volume marked?  (Two calls more; only the inspection asks.) */
+void bf_windows_read_dirty(struct bf_session *session, struct bf_windows_guest *windows);
 void bf_windows_guest_done(struct bf_windows_guest *windows);
-/* Unmount everything that this and virtio_win.h mounted. */
-void bf_windows_guest_close(struct bf_session *session);

@@ -180,9 +180,10 @@ int bf_windows_inspect(struct bf_session *session, const struct bf_windows_optio
 
     if (bf_windows_guest_open(session, &windows, err) < 0)
         return -1;
+    bf_windows_read_dirty(session, &windows);
     if (bf_windows_fetch_hives(session, &windows, err) == 0 &&
         bf_windows_fetch_facts(&windows, err) == 0)
         look(session, options, plan, &windows);
-    bf_windows_guest_close(session);
+    guestfs_umount_all(session->g);
     return bf_error_is_set(err) ? -1 : 0;
 }
