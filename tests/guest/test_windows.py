@@ -9,8 +9,8 @@ import subprocess
 import pytest
 
 import disks
-from test_fast import changed_clusters
-from windows_tree import mounted
+from disks import changed_clusters
+from windows_tree import contents, difference, mounted
 
 MAC = disks.ADAPTER_MAC
 make_2022 = functools.partial(disks.windows, version="2022", uefi=True, tools=True)
@@ -77,6 +77,19 @@ def test_inspected_and_converted_and_again(lab, made, drivers):
         f'run 900 "%SystemRoot%\\System32\\msiexec.exe" /x {disks.TOOLS} /qn /norestart']
 
 
+def test_plan_by_the_whole_interface(lab, made, drivers):
+    """What a check shows; the disk is opened read-only."""
+    base = made("2012r2-tools", make_2012)
+    clone = lab.clone(base)
+    plan = lab.convert(clone, mode="windows", inspect=True, virtio_win=drivers, mac=MAC)
+    assert plan["method"] == "windows" and plan["os"]["product"].endswith("2012 R2 Standard")
+    assert (plan["firmware"], plan["root"]) == ("bios", "/dev/sda1")
+    assert findings(plan) == {"guest-vmware-tools": "info"}
+    assert "viostor starts at boot" in {change["what"] for change in plan["changes"]}
+    assert plan["facts"]["windows"]["adapters"][0]["guid"] == disks.ADAPTER
+    assert changed_clusters(clone) == 0
+
+
 def test_drivers_of_another_version(lab, made):
     """The tree has none for this Windows: named in the plan and in the error."""
     tree = lab.directory / "drivers"
@@ -114,3 +127,72 @@ def test_odd_disk_has_its_own_error(lab, made, name, make, code):
     error = lab.error(clone, mode="windows")
     assert error["code"] == code
     assert changed_clusters(clone) == 0
+
+
+def compare_files(own, v2v):
+    """Drivers are the same; ours leaves the debugging symbols out, has both storage drivers where boot
+    drivers are loaded from, and its first boot."""
+    assert {path for path in v2v if path not in own} == \
+        {f"Windows/Drivers/VirtIO/{name}.pdb" for name in ("viostor", "vioscsi", "netkvm", "balloon")}
+    assert {path for path in own if path not in v2v} == {
+        "Windows/System32/drivers/vioscsi.sys", "Windows/blockferry/firstboot.exe",
+        "Windows/blockferry/steps.txt"}
+    assert all(own[path] == v2v[path] for path in set(own) & set(v2v))
+
+
+def compare_software(own, v2v):
+    """The same path; ours is of the type that Windows expands."""
+    (key, mine), = own.items()
+    (other_key, theirs), = v2v.items()
+    assert key == other_key and key.endswith("\\DevicePath")
+    assert (mine[0], theirs[0]) == (2, 1) and mine[1] == theirs[1]
+
+
+def as_ours(key, value):
+    """What virt-v2v wrote in our names: a package a driver, ids of any board's vendor."""
+    for old, new in (("guestor", "bfviostor"), ("subsys_00021af4&", ""), ("subsys_11001af4&", "")):
+        key = key.replace(old, new)
+    return key, (value[0], value[1].replace("guestor".encode("utf-16-le"),
+                                            "bfviostor".encode("utf-16-le")))
+
+
+def compare_system(own, v2v):
+    """Ours has all of virt-v2v's, and beside: vioscsi, the other control set, the drivers' parameters,
+    and the first boot's service."""
+    theirs = dict(as_ours(key, value) for key, value in v2v.items())
+    assert len(theirs) == 15
+    assert {key: own.get(key) for key in theirs} == theirs
+    more = ("vioscsi", "controlset002\\", "viostor\\parameters\\", "blockferry-firstboot\\")
+    assert [key for key in own if key not in theirs and not any(part in key for part in more)] == []
+
+
+@pytest.fixture(scope="session")
+def seconds():
+    """{"windows" | "v2v": [seconds, ...]}, measured in turn."""
+    return {"windows": [], "v2v": []}
+
+
+@pytest.mark.parametrize("version", ["2012r2", "2016", "2022"])
+def test_beside_virt_v2v(lab, made, drivers, seconds, version):
+    """The same disk by both ways: what is equal, and every difference."""
+    base = made(f"windows-{version}", functools.partial(disks.windows, version=version))
+    files, hives = contents(base)
+    new_files, new_hives = {}, {}
+    for mode in ("windows", "v2v"):
+        clone = lab.clone(base, f"{mode}.qcow2")
+        report = lab.convert(clone, mode=mode, virtio_win=drivers, mac=MAC)
+        assert report["method"] == mode and report["virtio"] is True
+        seconds[mode].append(report["seconds"])
+        after_files, after_hives = contents(clone)
+        new_files[mode] = difference(files, after_files)
+        new_hives[mode] = {name: difference(hives[name], after_hives[name]) for name in hives}
+    compare_files(new_files["windows"], new_files["v2v"])
+    compare_software(new_hives["windows"]["SOFTWARE"], new_hives["v2v"]["SOFTWARE"])
+    compare_system(new_hives["windows"]["SYSTEM"], new_hives["v2v"]["SYSTEM"])
+
+
+def test_own_way_takes_at_most_0_6_of_virt_v2v(seconds):
+    if not seconds["v2v"]:
+        pytest.skip("measured by the test before")
+    print("seconds, in turn:", seconds)
+    assert sum(seconds["windows"]) <= 0.6 * sum(seconds["v2v"]), seconds
