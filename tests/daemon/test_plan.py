@@ -83,19 +83,23 @@ def test_other_inputs_make_another_plan(world, tiny):
 
 
 def test_what_blocks_a_launch_blocks_the_cutover_before_it_begins(world):
-    """A blank disk: no conversion can help, and the source is not touched for it."""
+    """A blank disk of a machine that runs: no conversion can help, and the source is not touched for it."""
     world.source.machine("blank", ("16M",))
-    world.replicate("blank", **settings())
+    world.replicate("blank", start=False, **settings())
     world.daemon.call("PATCH", "/replications/blank", {"mapping": {"machine_name": "blank-2"}})
-    world.daemon.do("blank", "check")
-    finding, = [f for f in world.daemon.show("blank")["findings"] if f["id"] == "guest-unknown"]
-    assert finding["severity"] == "block" and finding["fix"]
-    job = world.daemon.wait_job("blank", world.daemon.verb("blank", "cutover", yes=True)["job"])
-    assert job["error"]["code"] == "precheck-blocked" and "guest-unknown" in job["error"]["message"]
-    assert world.source.virsh("domstate", "blank") == "paused"
+    world.daemon.do("blank", "check", inspect=True)
+    one = world.daemon.show("blank")
+    finding, = [f for f in one["findings"] if f["id"] == "guest-unknown"]
+    assert finding["severity"] == "block" and finding["fix"] and one["state"] == "blocked"
+    assert world.source.checkpoints("blank") == [] and not world.source.has_backup_job("blank")
     world.daemon.call("PATCH", "/replications/blank", {"policy": {"convert": "none"}})
     world.daemon.do("blank", "check")
     assert not [f for f in world.daemon.show("blank")["findings"] if f["id"] == "guest-unknown"]
+    world.daemon.do("blank", "sync")
+    world.daemon.call("PATCH", "/replications/blank", {"policy": {"convert": "auto"}})
+    job = world.daemon.wait_job("blank", world.daemon.verb("blank", "cutover", yes=True)["job"])
+    assert job["error"]["code"] == "precheck-blocked" and "guest-unknown" in job["error"]["message"]
+    assert world.source.virsh("domstate", "blank") == "paused"
     world.daemon.do("blank", "remove", delete_volumes=True)
 
 
