@@ -265,6 +265,10 @@ static void build_argv(const struct copier *copier, const struct child *child, c
         argv[n++] = "--tls-certificates";
         argv[n++] = task->source->tls_directory;
     }
+    if (task->target->tls_directory) {
+        argv[n++] = "--target-tls-certificates";
+        argv[n++] = task->target->tls_directory;
+    }
     if (child->told_rate) {
         snprintf(rate, rate_size, "%llu", (unsigned long long)child->told_rate);
         argv[n++] = "--rate";

@@ -70,7 +70,8 @@ static struct bf_endpoint_options endpoint_options(const struct copy *copy, bool
         .requests = o->requests ? (unsigned)o->requests : REQUESTS_FIRST,
         .deadline_ms = o->deadline_s * 1000,
         .reconnect_ms = o->reconnect_s * 1000,
-        .tls_certificates = o->tls_certificates,
+        .tls_certificates =
+            write && o->target_tls_certificates ? o->target_tls_certificates : o->tls_certificates,
         .tls_psk = o->tls_psk,
         .cancel_fd = copy->cancel_fd,
     };

@@ -58,6 +58,7 @@ static const struct option_row rows[] = {
     {"reconnect", 0, NUMBER, AT(reconnect_s), 0, 86400, "SECONDS", "how long to try to reach a lost server again [300]"},
     {"progress", 0, PROGRESS, AT(progress), 0, 0, "json|bar|none", "how to report [bar on a terminal]"},
     {"tls-certificates", 0, TEXT, AT(tls_certificates), 0, 0, "DIR", "certificates for nbds (ca-cert.pem, client-cert.pem, client-key.pem)"},
+    {"target-tls-certificates", 0, TEXT, AT(target_tls_certificates), 0, 0, "DIR", "the same for the target, if they are others"},
     {"tls-psk", 0, TEXT, AT(tls_psk), 0, 0, "FILE", "pre-shared keys for nbds"},
     {"verbose", 'v', FLAG, AT(verbose), 0, 0, NULL, "say on standard error what is going on"},
     {"help", 'h', FLAG, AT(help), 0, 0, NULL, "print this help"},

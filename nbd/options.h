@@ -36,6 +36,7 @@ struct bf_copy_options {
     enum bf_progress_mode progress;
     bool progress_given;
     const char *tls_certificates;
+    const char *target_tls_certificates; /* NULL: the same */
     const char *tls_psk;
     bool verbose;
     bool help;

@@ -108,6 +108,19 @@ def test_x509(work, pki, tcp):
     assert "AES-256-GCM" in result.stderr or "AES-128-GCM" in result.stderr
 
 
+def test_each_side_its_own_certificates(work, pki, tcp):
+    """As a copy from one mover to another: each knows one client."""
+    source, target = make_disk(work / "source", 8 * MIB), make_disk(work / "target", 8 * MIB, seed=9)
+    one = tcp("--tls=require", f"--tls-certificates={pki.server('one')}", "--tls-verify-peer", "file", source)
+    server = pki.server("two", ca="other")
+    two = tcp("--tls=require", f"--tls-certificates={server}", "--tls-verify-peer", "file", target)
+    mine, other = pki.client("mine"), pki.client("others", ca="other")
+    uris = (f"nbds://{one}/", f"nbds://{two}/")
+    assert run_copy(*SOON, "--tls-certificates", mine, *uris).error["code"] in ("tls", "endpoint-open")
+    run_copy("--tls-certificates", mine, "--target-tls-certificates", other, *uris).done
+    assert same(source, target)
+
+
 @pytest.mark.parametrize("wrong", ["ca", "name", "expired", "client"])
 def test_x509_is_verified(work, pki, tcp, wrong):
     source = make_disk(work / "source", MIB)
