@@ -17,12 +17,16 @@
  * `attach` must put where `list` finds it again, even after a crash of this service: in the
  * attachment's or the disk's metadata, or in the device's name.  So nothing leaks, by two rules for
  * the connector:
- *   1. Whatever removes the thing of a tag (release_tag, release, drop_round, delete_clone, ...)
+ *
+ * One: whatever removes the thing of a tag (release_tag, release, drop_round, delete_clone, ...)
  * calls bf_mover_detach_tag() first; that is what the service does with every row that it finds
  * open after a crash.
- *   2. `tagged` names what bf_mover_list() shows, with the kind of the row it belongs to, so that
- * an attachment whose row was closed is reported like any other leftover. A disk without one of our
- * tags was attached by somebody else and is never detached.
+ *
+ * Two: `tagged` names what bf_mover_list() shows, with the kind of the row it belongs to, so that
+ * an attachment whose row was closed is reported like any other leftover.  That is not needed
+ * where the disk itself is a thing of ours that `tagged` names, such as a replica's volume.
+ *
+ * A disk without one of our tags was attached by somebody else and is never detached.
  *
  * Threads: any; each with its own platform handle.  Nothing is locked while the platform is called
  * (who is at work is a flag).  Blocking: as the seam's calls.

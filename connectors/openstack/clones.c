@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "connectors/openstack/cinder.h"
+#include "connectors/openstack/mover.h"
 #include "connectors/openstack/place.h"
 #include "connectors/openstack/refs.h"
 #include "connectors/openstack/serve.h"
@@ -39,6 +40,25 @@ int bf_cloud_clone_point(struct bf_platform *platform, const char *volume_ref,
     return 0;
 }
 
+static int open_by_mover(struct bf_cloud *cloud, struct json_object *volume, const char *id,
+                         struct bf_target_volume **ret_volume, struct bf_error *err)
+{
+    struct bf_endpoint_spec spec = {0};
+
+    if (bf_cinder_let_go(cloud, id, err) < 0 ||
+        bf_cinder_wait_available(cloud, id, NULL, err) < 0 ||
+        bf_cloud_mover_attach(cloud, id, bf_cloud_text(volume, "metadata/" BF_CLOUD_TAG_KEY),
+                              bf_cloud_number(volume, "size") * GIB, &spec, err) < 0)
+        return -1;
+    struct bf_cloud_volume *own = bf_xcalloc(1, sizeof(*own));
+    own->base.platform = &cloud->base;
+    own->base.spec = spec;
+    own->on_mover = bf_xstrdup(id);
+    own->release = bf_xstrdup(id);
+    *ret_volume = &own->base;
+    return 0;
+}
+
 int bf_cloud_open_clone(struct bf_platform *platform, const char *clone_ref,
                         struct bf_target_volume **ret_volume, struct bf_error *err)
 {
@@ -51,8 +71,11 @@ int bf_cloud_open_clone(struct bf_platform *platform, const char *clone_ref,
 
     if (bf_cloud_ref_id(clone_ref, "volume", &id, err) < 0 ||
         bf_cinder_volume(cloud, id, &volume, err) < 0 ||
+        bf_cloud_mover_release(cloud, volume, err) < 0 ||
         bf_cinder_hold(cloud, id, &connection, err) < 0)
         return -1;
+    if (bf_cloud_needs_mover(cloud, connection))
+        return open_by_mover(cloud, volume, id, ret_volume, err);
     if (bf_rbd_place_read(cloud, connection, &place, err) < 0 ||
         bf_cloud_serve(cloud, &place, &server, err) < 0) {
         bf_auto_error ignored = BF_ERROR_INIT;
@@ -76,7 +99,8 @@ int bf_cloud_delete_clone(struct bf_platform *platform, const char *clone_ref, s
 {
     bf_auto_free char *id = NULL;
 
-    if (bf_cloud_ref_id(clone_ref, "volume", &id, err) < 0)
+    if (bf_cloud_ref_id(clone_ref, "volume", &id, err) < 0 ||
+        bf_cloud_mover_release_id(bf_cloud_of(platform), id, err) < 0)
         return -1;
     return bf_cinder_delete_volume(bf_cloud_of(platform), id, err);
 }
@@ -103,8 +127,11 @@ int bf_cloud_detach_clone(struct bf_platform *platform, const char *machine_ref,
             : NULL;
     if (!attachment)
         return bf_fail(err, BF_E_MACHINE_STATE, 0, "volume %s is not attached to its machine", id);
-    if (bf_cinder_connection(cloud, attachment, &connection, err) < 0 ||
-        bf_rbd_place_read(cloud, connection, &place, err) < 0)
+    if (bf_cinder_connection(cloud, attachment, &connection, err) < 0)
+        return -1;
+    if (bf_cloud_needs_mover(cloud, connection)) /* Cinder's drivers off RBD make full copies */
+        return 0;
+    if (bf_rbd_place_read(cloud, connection, &place, err) < 0)
         return -1;
     bf_auto_free char *uri = bf_rbd_place_uri(cloud, &place, NULL);
     return bf_rbd_place_do(cloud, "flatten", uri, deadline, err);

@@ -43,12 +43,16 @@ struct bf_cloud_conf {
     char *pin_sha256;
     char *endpoints[BF_CLOUD_SERVICE_MAX]; /* instead of the catalogue's; NULL: its */
     char *work_directory;
-    char *host;              /* by which Cinder knows who holds a volume */
-    char *volume_type;       /* default storage; NULL: the cloud's */
-    char *availability_zone; /* NULL: the cloud's choice */
-    char *flavor;            /* NULL: nearest fit */
-    char *ceph_conf;         /* NULL: Ceph's own default place */
-    char *ceph_user;         /* NULL: the one that Cinder names */
+    char *host;               /* by which Cinder knows who holds a volume */
+    char *volume_type;        /* default storage; NULL: the cloud's */
+    char *availability_zone;  /* NULL: the cloud's choice */
+    char *flavor;             /* NULL: nearest fit */
+    char *ceph_conf;          /* NULL: Ceph's own default place */
+    char *ceph_user;          /* NULL: the one that Cinder names */
+    char *mover;              /* server that volumes off RBD are written through; NULL: none */
+    char *mover_address;      /* where it answers */
+    char *mover_certificates; /* made with its image */
+    unsigned mover_slots;     /* volumes at a time */
     enum bf_cloud_multi_disk multi_disk;
     bool config_drive;
 };

@@ -10,6 +10,8 @@
 #include "connectors/openstack/cloud.h"
 
 #define CLOUD_URL "cloud:"
+/* What PCI slots Nova's default machine has left. */
+#define DEFAULT_MOVER_SLOTS 20
 #define DEFAULT_CLOUDS_YAML "/etc/openstack/clouds.yaml"
 
 /* --- texts: one table for options and for clouds.yaml --- */
@@ -43,6 +45,9 @@ static const struct text_option texts[] = {
     {"flavor", OURS, AT(flavor)},
     {"ceph_conf", OURS, AT(ceph_conf)},
     {"ceph_user", OURS, AT(ceph_user)},
+    {"mover", OURS, AT(mover)},
+    {"mover_address", OURS, AT(mover_address)},
+    {"mover_certificates", OURS, AT(mover_certificates)},
     {"volume_endpoint", CLOUD, AT(endpoints[BF_CLOUD_VOLUME])},
     {"compute_endpoint", CLOUD, AT(endpoints[BF_CLOUD_COMPUTE])},
     {"network_endpoint", CLOUD, AT(endpoints[BF_CLOUD_NETWORK])},
@@ -129,7 +134,8 @@ static int from_clouds_yaml(const struct bf_platform_conf *conf, const char *pat
 
 static int check_known(struct json_object *options, struct bf_error *err)
 {
-    static const char *const others[] = {"clouds_yaml", "verify", "multi_disk", "config_drive"};
+    static const char *const others[] = {"clouds_yaml", "verify", "multi_disk", "config_drive",
+                                         "mover_slots"};
     const char *known[bf_array_length(texts) + bf_array_length(others) + 1];
     size_t count = 0;
 
@@ -156,6 +162,41 @@ static int take_bool(struct json_object *options, const char *name, bool *value_
     return 0;
 }
 
+static int take_slots(struct json_object *options, unsigned *slots, struct bf_error *err)
+{
+    struct json_object *value = bf_cloud_at(options, "mover_slots");
+    uint64_t number = 0;
+
+    if (!value)
+        return 0;
+    if (bf_parse_u64(json_object_get_string(value), &number, err) < 0 || number < 1 ||
+        number > 60) {
+        bf_error_clear(err);
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options.mover_slots: expected a number from 1 to 60");
+    }
+    *slots = (unsigned)number;
+    return 0;
+}
+
+/* All of it or nothing. */
+static int check_mover(const struct bf_cloud_conf *conf, struct bf_error *err)
+{
+    const char *address = conf->mover_address;
+
+    if (!conf->mover && !address && !conf->mover_certificates)
+        return 0;
+    if (!conf->mover || !address || !conf->mover_certificates)
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options mover, mover_address and mover_certificates go together");
+    if (!address[0] || strpbrk(address, "/@?# \t"))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.mover_address: expected HOST or HOST:PORT");
+    if (conf->mover_certificates[0] != '/')
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options.mover_certificates: expected an absolute path");
+    return 0;
+}
+
 static int take_options(struct bf_cloud_conf *conf, struct json_object *options,
                         const char **ret_clouds_yaml, struct bf_error *err)
 {
@@ -167,7 +208,8 @@ static int take_options(struct bf_cloud_conf *conf, struct json_object *options,
         bf_json_opt_string(options, "options", "clouds_yaml", ret_clouds_yaml, err) < 0 ||
         bf_json_opt_string(options, "options", "multi_disk", &multi_disk, err) < 0 ||
         take_bool(options, "verify", &verify, err) < 0 ||
-        take_bool(options, "config_drive", &conf->config_drive, err) < 0)
+        take_bool(options, "config_drive", &conf->config_drive, err) < 0 ||
+        take_slots(options, &conf->mover_slots, err) < 0 || check_mover(conf, err) < 0)
         return -1;
     if (!verify && !conf->pin_sha256)
         return bf_fail(err, BF_E_BAD_INPUT, 0,
@@ -228,6 +270,8 @@ static void set_defaults(struct bf_cloud_conf *conf)
 {
     char name[128] = "";
 
+    if (!conf->mover_slots)
+        conf->mover_slots = DEFAULT_MOVER_SLOTS;
     if (!conf->interface)
         conf->interface = bf_xstrdup("public");
     if (bf_ends_with(conf->interface, "URL")) /* "publicURL", an older way to write it */

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "connectors/openstack/cinder.h"
+#include "connectors/openstack/mover.h"
 #include "connectors/openstack/neutron.h"
 #include "connectors/openstack/nova.h"
 #include "connectors/openstack/pools.h"
@@ -22,6 +25,7 @@ struct check {
     uint64_t disks;
     uint64_t gigabytes;
     uint64_t largest;
+    bool on_rbd, off_rbd; /* both false: it is not told */
 };
 
 static void add(struct check *check, enum bf_severity severity, const char *id, const char *subject,
@@ -94,9 +98,12 @@ static int check_type(struct check *check, struct bf_error *err)
     const char *backend = bf_cloud_text(found, "extra_specs/volume_backend_name");
     struct json_object *pool = backend ? bf_cinder_pool_of(pools, backend) : NULL;
     const char *protocol = bf_cloud_text(pool, "capabilities/storage_protocol");
-    if (protocol && !bf_streq(protocol, "ceph"))
+    check->off_rbd = protocol && !bf_streq(protocol, "ceph");
+    check->on_rbd = protocol && !check->off_rbd;
+    if (check->off_rbd && !check->cloud->conf.mover)
         add(check, BF_SEVERITY_BLOCK, "openstack-type-not-rbd", type, protocol, "ceph",
-            "replicas are written by librbd", "choose a volume type on Ceph RBD");
+            "replicas are written by librbd, or through a mover",
+            "choose a volume type on Ceph RBD, or give the platform a mover (docs/mover.md)");
     uint64_t room = bf_cloud_number(pool, "capabilities/free_capacity_gb");
     if (pool && room < check->gigabytes) {
         bf_auto_free char *is = bf_xasprintf("%llu GiB free", (unsigned long long)room);
@@ -362,8 +369,37 @@ static void check_firmware(struct check *check)
     if (check->machine->arch && !bf_streq(check->machine->arch, "x86_64"))
         add(check, BF_SEVERITY_WARN, "openstack-architecture", NULL, check->machine->arch, "x86_64",
             "nothing else was tried", "make sure that the cloud has hosts of this architecture");
-    add(check, BF_SEVERITY_INFO, "openstack-write-path", NULL, "rbd", "rbd",
-        "the replica is written into its RBD image by librbd, without a helper machine", "nothing");
+}
+
+static int check_write_path(struct check *check, struct bf_error *err)
+{
+    bf_auto_free char *status = NULL;
+    const char *mover = check->cloud->conf.mover;
+
+    if (check->on_rbd || !mover)
+        add(check, BF_SEVERITY_INFO, "openstack-write-path", NULL, "rbd", "rbd",
+            "the replica is written into its RBD image by librbd, without a helper machine",
+            "nothing");
+    else
+        add(check, BF_SEVERITY_INFO, "openstack-write-path", NULL,
+            check->off_rbd ? "mover" : "mover, or rbd where Cinder says so", "rbd or mover",
+            "the replica is written over TLS through a mover that its volume is attached to",
+            "nothing");
+    if (check->on_rbd || !mover)
+        return 0;
+    if (bf_cloud_mover_status(check->cloud, &status, err) < 0)
+        return -1;
+    if (!bf_streq(status, "ACTIVE"))
+        add(check, check->off_rbd ? BF_SEVERITY_BLOCK : BF_SEVERITY_WARN, "openstack-mover", mover,
+            status[0] ? status : "no such server", "ACTIVE",
+            "volumes off RBD are written through it", "start it, or correct option mover");
+    bf_auto_free char *key =
+        bf_xasprintf("%s/client-key.pem", check->cloud->conf.mover_certificates);
+    if (access(key, R_OK) < 0)
+        add(check, check->off_rbd ? BF_SEVERITY_BLOCK : BF_SEVERITY_WARN,
+            "openstack-mover-certificates", key, strerror(errno), "a file this service can read",
+            "the mover knows this service by it", "correct option mover_certificates");
+    return 0;
 }
 
 int bf_cloud_target_precheck(struct bf_platform *platform, const struct bf_machine *machine,
@@ -384,9 +420,9 @@ int bf_cloud_target_precheck(struct bf_platform *platform, const struct bf_machi
     check.ports = ports;
     count_disks(&check);
     check_firmware(&check);
-    if (check_type(&check, err) < 0 || check_zone(&check, err) < 0 ||
-        check_flavor(&check, &flavor, err) < 0 || check_limits(&check, flavor, err) < 0 ||
-        check_nics(&check, err) < 0)
+    if (check_type(&check, err) < 0 || check_write_path(&check, err) < 0 ||
+        check_zone(&check, err) < 0 || check_flavor(&check, &flavor, err) < 0 ||
+        check_limits(&check, flavor, err) < 0 || check_nics(&check, err) < 0)
         return -1;
     return 0;
 }

@@ -9,6 +9,10 @@
  *   blockferry_round   the tag of the round that is writing it, or that failed while it was
  *   blockferry_used    set once anything was written, so that it is no longer known to read as zero
  * A volume whose round failed is rolled back to its last point before anything else is written.
+ *
+ * A volume that is not on RBD is written through a mover (mover.h), where there is one.  It is then
+ * not held while it is attached there, nor while Cinder makes, deletes or goes back to a snapshot
+ * of it: such drivers want Nova's help for volumes in use.
  */
 #pragma once
 
@@ -29,6 +33,7 @@ struct bf_cloud_volume {
     struct bf_target_volume base;
     struct bf_cloud_server *server; /* of an open clone; NULL: none */
     char *release;                  /* volume to let go at the end; NULL: none */
+    char *on_mover; /* volume to be detached from the mover at the end; NULL: none */
 };
 
 /* Type and zone out of a mapping's storage "TYPE[@ZONE]"; NULL where it names none. */

@@ -58,6 +58,22 @@ static const struct {
      "{\"project_name\":\"p\",\"ceph_conf\":\"c\"}", "ceph_conf"},
     {"an unknown multi_disk", "https://k/v3", "u", "s",
      "{\"project_name\":\"p\",\"multi_disk\":\"group\"}", "multi_disk"},
+    {"a mover without certificates", "https://k/v3", "u", "s",
+     "{\"project_name\":\"p\",\"mover\":\"id\",\"mover_address\":\"10.0.0.5\"}", "go together"},
+    {"a mover's address with a path", "https://k/v3", "u", "s",
+     "{\"project_name\":\"p\",\"mover\":\"id\",\"mover_address\":\"h/x\","
+     "\"mover_certificates\":\"/c\"}",
+     "mover_address"},
+    {"a mover's certificates at a relative path", "https://k/v3", "u", "s",
+     "{\"project_name\":\"p\",\"mover\":\"id\",\"mover_address\":\"h\","
+     "\"mover_certificates\":\"c\"}",
+     "absolute"},
+    {"a mover without slots", "https://k/v3", "u", "s",
+     "{\"project_name\":\"p\",\"mover_slots\":\"0\"}", "mover_slots"},
+    {"a mover", "https://k/v3", "u", "s",
+     "{\"project_name\":\"p\",\"mover\":\"id\",\"mover_address\":\"10.0.0.5:10809\","
+     "\"mover_certificates\":\"/c\",\"mover_slots\":4}",
+     NULL},
     {"an unknown endpoint", "https://k/v3", "u", "s",
      "{\"project_name\":\"p\",\"object_endpoint\":\"https://o\"}", "object"},
     {"a file without cloud:", "https://k/v3", "u", "s",
