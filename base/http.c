@@ -270,10 +270,6 @@ static void set_body(struct transfer *transfer)
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body ? request->body : "");
     }
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
-    /* libcurl sends a request again when a connection kept from before breaks without an answer.
-     * What a POST asks for may have been done by then: it goes over a connection of its own. */
-    if (bf_streq(request->method, "POST") || bf_streq(request->method, "PATCH"))
-        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
 }
 
 static void set_tls(struct bf_http *http)

@@ -144,6 +144,7 @@ static int send_once(struct bf_cloud *cloud, const char *method, const char *url
                                       .headers = headers,
                                       .body = text,
                                       .body_length = text ? strlen(text) : 0,
+                                      .once = bf_streq(method, "POST"),
                                       .timeout_ms = CALL_MS};
 
     if (body)

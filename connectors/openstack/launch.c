@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "connectors/openstack/cinder.h"
+#include "connectors/openstack/launch.h"
 #include "connectors/openstack/neutron.h"
 #include "connectors/openstack/nova.h"
 #include "connectors/openstack/refs.h"
@@ -27,8 +28,8 @@
 /* --- ports --- */
 
 /* All of this tag, also those of an earlier try. */
-static int tagged_ports(struct bf_cloud *cloud, const char *tag, struct json_object **ret_ports,
-                        struct bf_error *err)
+int bf_cloud_launch_ports(struct bf_cloud *cloud, const char *tag, struct json_object **ret_ports,
+                          struct bf_error *err)
 {
     bf_auto_free char *prefix = bf_xasprintf("%s-", tag);
     bf_auto_json *all = NULL;
@@ -65,7 +66,7 @@ static int create_ports(struct bf_cloud *cloud, const struct bf_launch_request *
     bf_auto_json *present = NULL;
 
     json_object_object_add(ref, "ports", ids);
-    if (tagged_ports(cloud, request->tag, &present, err) < 0)
+    if (bf_cloud_launch_ports(cloud, request->tag, &present, err) < 0)
         return -1;
     for (size_t i = 0; i < request->nic_count; i++) {
         const struct bf_launch_nic *nic = &request->nics[i];
@@ -216,8 +217,8 @@ int bf_cloud_machine_id(struct bf_platform *platform, const char *machine_ref, c
 
 /* --- start --- */
 
-static int parse_ref(const char *machine_ref, struct json_object **ret_ref, const char **ret_tag,
-                     struct bf_error *err)
+int bf_cloud_launch_parse(const char *machine_ref, struct json_object **ret_ref,
+                          const char **ret_tag, struct bf_error *err)
 {
     if (bf_cloud_ref_parse(machine_ref, ret_ref, err) < 0)
         return -1;
@@ -234,7 +235,7 @@ int bf_cloud_launch_server(struct bf_cloud *cloud, const char *machine_ref, char
     bf_auto_json *servers = NULL;
     const char *tag;
 
-    if (parse_ref(machine_ref, &ref, &tag, err) < 0 ||
+    if (bf_cloud_launch_parse(machine_ref, &ref, &tag, err) < 0 ||
         bf_nova_tagged(cloud, tag, &servers, err) < 0)
         return -1;
     *ret_server_id = json_object_array_length(servers)
@@ -326,8 +327,8 @@ static int boot(struct bf_cloud *cloud, struct json_object *ref, const char *tag
 }
 
 /* A server in an error is of no use, and keeps its volumes. */
-static int remove_servers(struct bf_cloud *cloud, struct json_object *servers, const char *status,
-                          struct bf_error *err)
+int bf_cloud_launch_remove_servers(struct bf_cloud *cloud, struct json_object *servers,
+                                   const char *status, struct bf_error *err)
 {
     for (size_t i = 0; i < json_object_array_length(servers); i++) {
         struct json_object *server = json_object_array_get_idx(servers, i);
@@ -346,9 +347,9 @@ int bf_cloud_launch_start(struct bf_cloud *cloud, const char *machine_ref, struc
     bf_auto_free char *id = NULL;
     const char *tag;
 
-    if (parse_ref(machine_ref, &ref, &tag, err) < 0 ||
+    if (bf_cloud_launch_parse(machine_ref, &ref, &tag, err) < 0 ||
         bf_nova_tagged(cloud, tag, &servers, err) < 0 ||
-        remove_servers(cloud, servers, "ERROR", err) < 0)
+        bf_cloud_launch_remove_servers(cloud, servers, "ERROR", err) < 0)
         return -1;
     for (size_t i = 0; i < json_object_array_length(servers) && !id; i++) {
         struct json_object *server = json_object_array_get_idx(servers, i);
@@ -367,142 +368,4 @@ int bf_cloud_launch_start(struct bf_cloud *cloud, const char *machine_ref, struc
         (void)bf_nova_delete(cloud, id, &ignored);
     }
     return -1;
-}
-
-/* --- console --- */
-
-int bf_cloud_console(struct bf_platform *platform, const char *machine_ref, size_t max,
-                     char **ret_text, struct bf_error *err)
-{
-    struct bf_cloud *cloud = bf_cloud_of(platform);
-    bf_auto_free char *id = NULL;
-    bf_auto_json *answer = NULL;
-    const char *text;
-
-    *ret_text = NULL;
-    if (bf_cloud_launch_server(cloud, machine_ref, &id, err) < 0)
-        return -1;
-    if (!id)
-        return 0;
-    if (bf_nova_action(cloud, id, "os-getConsoleOutput", json_object_new_object(), &answer, err) <
-        0) {
-        if (cloud->status != 404 && cloud->status != 409)
-            return -1;
-        bf_error_clear(err); /* switched off, or not built yet */
-        return 0;
-    }
-    text = bf_cloud_text(answer, "output");
-    if (text && *text) {
-        size_t length = strlen(text);
-
-        *ret_text = bf_xstrdup(length > max ? text + length - max : text);
-    }
-    return 0;
-}
-
-/* --- the end --- */
-
-/* Nova gives them back a moment after the server is gone. */
-static int await_volumes(struct bf_cloud *cloud, struct json_object *ref, struct bf_error *err)
-{
-    struct json_object *volumes = bf_cloud_at(ref, "volumes");
-
-    for (size_t i = 0;
-         json_object_is_type(volumes, json_type_array) && i < json_object_array_length(volumes);
-         i++) {
-        const char *id = bf_cloud_id(json_object_array_get_idx(volumes, i), "id");
-
-        if (id && bf_cinder_wait_available(cloud, id, NULL, err) < 0) {
-            if (err->code != BF_E_VOLUME_GONE)
-                return -1;
-            bf_error_clear(err);
-        }
-    }
-    return 0;
-}
-
-int bf_cloud_delete_machine(struct bf_platform *platform, const char *machine_ref,
-                            struct bf_error *err)
-{
-    struct bf_cloud *cloud = bf_cloud_of(platform);
-    bf_auto_json *ref = NULL;
-    bf_auto_json *servers = NULL;
-    bf_auto_json *ports = NULL;
-    const char *tag;
-
-    if (parse_ref(machine_ref, &ref, &tag, err) < 0 ||
-        bf_nova_tagged(cloud, tag, &servers, err) < 0 ||
-        remove_servers(cloud, servers, NULL, err) < 0 || tagged_ports(cloud, tag, &ports, err) < 0)
-        return -1;
-    for (size_t i = 0; i < json_object_array_length(ports); i++)
-        if (bf_neutron_delete_port(cloud, bf_cloud_id(json_object_array_get_idx(ports, i), "id"),
-                                   err) < 0)
-            return -1;
-    return json_object_array_length(servers) ? await_volumes(cloud, ref, err) : 0;
-}
-
-static int remove_server_marks(struct bf_cloud *cloud, const char *id, const char *tag,
-                               struct bf_error *err)
-{
-    static const char *const keys[] = {BF_CLOUD_TAG_KEY, BF_CLOUD_KIND_KEY, "blockferry_drill"};
-    struct bf_cloud_request request = {
-        .service = BF_CLOUD_COMPUTE, .method = "DELETE", .minor = BF_NOVA_MINOR};
-
-    for (size_t i = 0; i <= bf_array_length(keys); i++) {
-        bf_auto_free char *path = i < bf_array_length(keys)
-                                      ? bf_xasprintf("/servers/%s/metadata/%s", id, keys[i])
-                                      : bf_xasprintf("/servers/%s/tags/%s", id, tag);
-
-        request.path = path;
-        if (bf_cloud_call(cloud, &request, NULL, err) < 0) {
-            if (cloud->status != 404)
-                return -1;
-            bf_error_clear(err);
-        }
-    }
-    return 0;
-}
-
-static int hand_over_volumes(struct bf_cloud *cloud, struct json_object *ref, struct bf_error *err)
-{
-    struct json_object *volumes = bf_cloud_at(ref, "volumes");
-    size_t count =
-        json_object_is_type(volumes, json_type_array) ? json_object_array_length(volumes) : 0;
-
-    for (size_t i = 0; i < count; i++) {
-        const char *id = bf_cloud_id(json_object_array_get_idx(volumes, i), "id");
-        bf_auto_free char *name = bf_xasprintf("%s-%zu", bf_cloud_text(ref, "name"), i);
-        bf_auto_free char *path = id ? bf_xasprintf("/volumes/%s", id) : NULL;
-
-        if (path && (bf_cinder_rename(cloud, path, name, err) < 0 ||
-                     bf_cinder_set_metadata(cloud, path, BF_CLOUD_KIND_KEY, NULL, err) < 0 ||
-                     bf_cinder_set_metadata(cloud, path, BF_CLOUD_TAG_KEY, NULL, err) < 0))
-            return -1;
-    }
-    return 0;
-}
-
-int bf_cloud_hand_over_machine(struct bf_platform *platform, const char *machine_ref,
-                               struct bf_error *err)
-{
-    struct bf_cloud *cloud = bf_cloud_of(platform);
-    bf_auto_json *ref = NULL;
-    bf_auto_json *ports = NULL;
-    bf_auto_free char *id = NULL;
-    const char *tag;
-
-    if (parse_ref(machine_ref, &ref, &tag, err) < 0 || tagged_ports(cloud, tag, &ports, err) < 0 ||
-        bf_cloud_launch_server(cloud, machine_ref, &id, err) < 0)
-        return -1;
-    for (size_t i = 0; i < json_object_array_length(ports); i++) {
-        bf_auto_free char *name = bf_xasprintf("%s-%zu", bf_cloud_text(ref, "name"), i);
-
-        if (bf_neutron_rename_port(cloud, bf_cloud_id(json_object_array_get_idx(ports, i), "id"),
-                                   name, err) < 0)
-            return -1;
-    }
-    /* The server's mark last: by it a second call finds what is left to do. */
-    if (hand_over_volumes(cloud, ref, err) < 0)
-        return -1;
-    return id ? remove_server_marks(cloud, id, tag, err) : 0;
 }

@@ -220,23 +220,6 @@ def test_storage_must_be_rbd(seam, target):
     assert target.things()["volumes"] == []
 
 
-def test_an_image_that_somebody_has_open(seam, volume, tmp_path):
-    first, second = new_tag(), new_tag()
-    write_round(seam, volume, first, pattern_file(tmp_path / "a", SIZE))
-    point = seam.call("make_point", volume=volume, tag=first)["point"]
-    opened = seam.call("open_volume", volume=volume, tag=second, last_point=point)
-    with subprocess.Popen(["qemu-nbd", "-k", str(tmp_path / "sock"), "-t", "-f", "raw",
-                           f"rbd:volumes-b/volume-{volume_id(volume)}:conf={seam.cloud.conf}"]) as other:
-        while not (tmp_path / "sock").exists():
-            time.sleep(0.05)
-        done = subprocess.run([os.environ["BLOCKFERRY_COPY"], "--progress", "json", str(tmp_path / "a"),
-                               opened["uri"]], capture_output=True, text=True, check=False, timeout=120)
-        other.terminate()
-    assert done.returncode != 0 and '"in-use"' in done.stdout, done.stdout
-    seam.call("close_volume", handle=opened["handle"])
-    seam.call("drop_round", volume=volume, tag=second)
-
-
 # --- quotas ---
 
 @pytest.fixture
