@@ -302,6 +302,32 @@ def test_a_machine_is_off_until_it_is_started(seam, clone, target):
     assert shown["status"] == "available" and shown["volume_image_metadata"]["hw_disk_bus"] == "virtio"
 
 
+def test_a_clone_is_opened_for_the_conversion(seam, volume, target, tmp_path):
+    tag = new_tag()
+    good = pattern_file(tmp_path / "good", SIZE)
+    write_round(seam, volume, tag, good)
+    point = seam.call("make_point", volume=volume, tag=tag)["point"]
+    clone = seam.call("clone_point", volume=volume, point=point, tag=new_tag())["clone"]
+    opened = seam.call("open_clone", clone=clone)
+    assert opened["uri"].startswith("nbd+unix:") and opened["size"] == 1 << 30
+    run("qemu-io", "-f", "raw", "-c", "write -P 0x5a 1M 64k", opened["uri"])
+    assert target.cloud.get("volumev3", f"/volumes/{volume_id(clone)}")["volume"]["status"] == "in-use"
+    seam.call("close_volume", handle=opened["handle"])
+    assert target.cloud.get("volumev3", f"/volumes/{volume_id(clone)}")["volume"]["status"] == "available"
+    run("qemu-io", "-r", "-f", "raw", "-c", "read -P 0x5a 1M 64k",
+        f"rbd:volumes-b/volume-{volume_id(clone)}:conf={seam.cloud.conf}")
+    same(seam, volume, point, good)  # the point is as it was
+    # The service dies while it is open: the machine's creation takes it all the same.
+    seam.call("open_clone", clone=clone)
+    seam.kill()
+    for path in seam.work.iterdir():  # the socket of the server that died with us
+        path.unlink()
+    seam.open("target", p="lab")
+    create(seam, new_tag(), clone, nics=())
+    assert target.cloud.get("volumev3", f"/volumes/{volume_id(clone)}")["volume"]["status"] == "available"
+    seam.call("delete_clone", clone=clone)
+
+
 def test_addresses_that_are_taken(seam, clone, target):
     target.port("prod", NIC["mac"], "10.77.1.34")
     tag = new_tag()
