@@ -48,7 +48,14 @@ func (w *world) trouble(method string) *trouble {
 
 func faultOf(name string) types.BaseMethodFault {
 	if t, ok := types.TypeFunc()(name); ok {
-		if f, ok := reflect.New(t).Interface().(types.BaseMethodFault); ok {
+		f := reflect.New(t).Interface()
+		if busy, ok := f.(*types.TaskInProgress); ok {
+			busy.Task = types.ManagedObjectReference{Type: "Task", Value: "task-1"}
+		}
+		if gone, ok := f.(*types.ManagedObjectNotFound); ok {
+			gone.Obj = types.ManagedObjectReference{Type: "VirtualMachine", Value: "vm-1"}
+		}
+		if f, ok := f.(types.BaseMethodFault); ok {
 			return f
 		}
 	}
@@ -69,7 +76,8 @@ type order struct {
 	Lie         *bool                  `json:"lie"`
 	Resize      bool                   `json:"resize"` // disks are as large as their files now
 	NewUUID     bool                   `json:"new_uuid"`
-	Vanish      bool                   `json:"vanish"` // its snapshots are removed by somebody
+	Foreign     int                    `json:"foreign_snapshots"` // somebody makes so many
+	Vanish      bool                   `json:"vanish"`            // its snapshots are removed by somebody
 	Set         map[string]interface{} `json:"set"`
 }
 
@@ -168,6 +176,11 @@ func (w *world) obeyMachine(o *order, m *machine) error {
 	if o.Vanish {
 		w.vanish(m)
 	}
+	for i := 0; i < o.Foreign; i++ {
+		w.foreign++
+		w.object(m).CreateSnapshotTask(&types.CreateSnapshot_Task{This: m.ref,
+			Name: fmt.Sprintf("by hand %d", w.foreign)})
+	}
 	for _, device := range w.object(m).Config.Hardware.Device {
 		v, ok := device.(*types.VirtualDisk)
 		if !ok || m.disk(v.Key) == nil {
@@ -209,13 +222,16 @@ func (w *world) set(m *machine, path string, value interface{}) error {
 	vm := w.object(m)
 	text, _ := value.(string)
 	flag, _ := value.(bool)
+	var backing *types.VirtualDiskFlatVer2BackingInfo
 	var first *types.VirtualDisk
 	for _, device := range vm.Config.Hardware.Device {
 		if d, ok := device.(*types.VirtualDisk); ok && first == nil {
 			first = d
 		}
 	}
-	backing := first.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+	if first != nil {
+		backing, _ = first.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+	}
 	devices := &vm.Config.Hardware.Device
 	switch path {
 	case "disk.mode":
@@ -224,6 +240,34 @@ func (w *world) set(m *machine, path string, value interface{}) error {
 		backing.Sharing = text
 	case "disk.key_id":
 		backing.KeyId = &types.CryptoKeyId{KeyId: text}
+	case "disk.parent":
+		backing.Parent = &types.VirtualDiskFlatVer2BackingInfo{
+			VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: text}}
+	case "disk.uuid":
+		backing.Uuid = text
+	case "disk.size":
+		setCapacity(first, int64(value.(float64)))
+	case "disk.nvme":
+		c := &types.VirtualNVMEController{}
+		c.Key = 31000
+		first.ControllerKey = c.Key
+		*devices = append(*devices, c)
+	case "disk.twin":
+		for _, device := range *devices {
+			if d, ok := device.(*types.VirtualDisk); ok {
+				d.Backing.(*types.VirtualDiskFlatVer2BackingInfo).Uuid = backing.Uuid
+			}
+		}
+	case "no_disks":
+		var kept []types.BaseVirtualDevice
+		for _, device := range *devices {
+			if _, ok := device.(*types.VirtualDisk); !ok {
+				kept = append(kept, device)
+			}
+		}
+		*devices = kept
+	case "name":
+		vm.Name = text
 	case "disk.rdm":
 		first.Backing = &types.VirtualDiskRawDiskMappingVer1BackingInfo{CompatibilityMode: text,
 			VirtualDeviceFileBackingInfo: backing.VirtualDeviceFileBackingInfo, Uuid: backing.Uuid}

@@ -39,6 +39,7 @@ type world struct {
 	span      int64
 	sessions  map[string]int // by cookie: w.killed at its login
 	killed    int
+	foreign   int            // snapshots made by hand
 	calls     map[string]int // by method
 }
 
@@ -234,6 +235,11 @@ func (w *world) after(answer *httptest.ResponseRecorder, method *simulator.Metho
 	task, ok := simulator.Map.Get(ref).(*simulator.Task)
 	if !ok {
 		return
+	}
+	if snapshot, ok := simulator.Map.Get(*task.Info.Entity).(*simulator.VirtualMachineSnapshot); ok {
+		task.Info.Entity = &snapshot.Vm // a snapshot is no entity of the inventory
+	} else if state := w.snapshots[task.Info.Entity.Value]; state != nil {
+		task.Info.Entity = &state.machine.ref
 	}
 	if task.Info.State == types.TaskInfoStateSuccess {
 		w.hook(method, task)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every finding of the prechecks, each shown by a machine that has what it warns of."""
+import pytest
+
+
+# One machine for each case: what is set of one is not undone.
+CASES = {
+    "vmware-template": ("block", {"template": True}),
+    "vmware-connection": ("block", {"connection": "disconnected"}),
+    "vmware-fault-tolerance": ("block", {"fault_tolerance": "running"}),
+    "vmware-suspended": ("warn", {"power": "suspended"}),
+    "vmware-consolidation": ("block", {"consolidation": True}),
+    "vmware-hardware-version": ("warn", {"version": "vmx-04"}),
+    "vmware-cbt-unsupported": ("warn", {"cbt_supported": False}),
+    "vmware-cbt-off": ("info", {}),
+    "vmware-passthrough": ("block", {"device": "VirtualPCIPassthrough"}),
+    "vmware-sriov": ("block", {"device": "VirtualSriovEthernetCard"}),
+    "vmware-vtpm": ("warn", {"device": "VirtualTPM"}),
+    "vmware-usb": ("warn", {"device": "VirtualUSB"}),
+    "vmware-encrypted": ("warn", {"key_id": "k1"}),
+    "vmware-secure-boot": ("warn", {"secure_boot": True}),
+    "vmware-uefi": ("info", {"secure_boot": False}),
+    "vmware-tools": ("warn", {"tools": "guestToolsNotRunning"}),
+    "vmware-disk-independent": ("block", {"disk__mode": "independent_persistent"}),
+    "vmware-disk-multi-writer": ("block", {"disk__sharing": "sharingMultiWriter"}),
+    "vmware-disk-shared-bus": ("block", {"bus__sharing": "physicalSharing"}),
+    "vmware-disk-encrypted": ("warn", {"disk__key_id": "k1"}),
+    "vmware-disk-rdm-physical": ("block", {"disk__rdm": "physicalMode"}),
+    "vmware-disk-rdm-virtual": ("info", {"disk__rdm": "virtualMode"}),
+    "vmware-linked-clone": ("info", {"disk__parent": "[LocalDS_0] base/base.vmdk"}),
+    "vmware-disk-no-uuid": ("warn", {"disk__uuid": ""}),
+    "vmware-disk-size": ("block", {"disk__size": 1000}),
+    "vmware-disk-controller": ("info", {"disk__nvme": True}),
+    "vmware-name": ("info", {"name": "a%2fb"}),
+    "vmware-datastore-type": ("info", {"datastore_type": "NFS41"}),
+    "vmware-datastore-space": ("block", {"free_bytes": 1024}),
+}
+MACHINES = [f"m{n}=1M" for n in range(len(CASES))] + ["twins=1M,1M", "many=" + ",".join(["1M"] * 17),
+                                                      "plain=1M"]
+
+
+def findings(vc, seam, machine):
+    return {f["id"]: f for f in seam.call("source_precheck", machine=vc.moref(machine))["findings"]}
+
+
+def check(found, severity):
+    assert found["severity"] == severity
+    assert all(found[part] for part in ("found", "needed", "why", "fix")), found
+
+
+def test_a_plain_machine(vc, seam):
+    """No finding but that tracking is off, and that hosts of the simulator have no address."""
+    found = findings(vc, seam, "plain")
+    assert set(found) == {"vmware-cbt-off", "vmware-port-902"}
+    check(found["vmware-port-902"], "warn")
+
+
+@pytest.mark.parametrize("number, finding", enumerate(CASES))
+def test_finding(vc, seam, number, finding):
+    severity, settings = CASES[finding]
+    vc.set(f"m{number}", **settings)
+    found = findings(vc, seam, f"m{number}")
+    assert finding in found, found
+    check(found[finding], severity)
+    if finding.startswith("vmware-disk"):
+        assert found[finding]["subject"] == "2000"
+    if finding != "vmware-cbt-off":
+        assert finding not in findings(vc, seam, "plain") or finding.startswith("vmware-datastore")
+
+
+def test_snapshots_of_others(vc, seam):
+    machine = vc.moref("twins")
+    vc.control(machine="twins", foreign_snapshots=1)
+    found = findings(vc, seam, "twins")
+    check(found["vmware-foreign-snapshot"], "warn")
+    assert '"by hand 1"' in found["vmware-foreign-snapshot"]["found"]
+    check(found["vmware-cbt-snapshots"], "warn")
+    # Tracking that begins on top of a snapshot loses changes: it is not switched on.
+    seam.call("prepare", machine=machine)
+    assert vc.control()["calls"].get("ReconfigVM_Task", 0) == 0
+    vc.control(machine="twins", foreign_snapshots=30)
+    check(findings(vc, seam, "twins")["vmware-snapshot-depth"], "block")
+
+
+def test_disks_with_one_uuid(vc, seam):
+    vc.set("twins", disk__twin=True)
+    found = findings(vc, seam, "twins")["vmware-disk-same-uuid"]
+    check(found, "warn")
+    assert found["subject"] == "2001"
+
+
+def test_many_disks(vc, seam):
+    check(findings(vc, seam, "many")["vmware-nfc-budget"], "warn")
+
+
+def test_no_disks(vc, seam):
+    vc.set("many", no_disks=True)
+    check(findings(vc, seam, "many")["vmware-no-disk"], "block")
+
+
+def test_question(vc, seam):
+    vc.trouble("PowerOffVM_Task", "question")
+    seam.call("cancel")
+    with pytest.raises(Exception, match="cancelled"):
+        seam.call("power_off", machine=vc.moref("many"))
+    seam.call("uncancel")
+    check(findings(vc, seam, "many")["vmware-question"], "block")
+
+
+def test_privileges_by_name(vc, seam):
+    denied = ["VirtualMachine.State.CreateSnapshot", "VirtualMachine.Provisioning.DiskRandomRead"]
+    vc.control(deny=denied)
+    found = findings(vc, seam, "plain")["vmware-privilege"]
+    check(found, "block")
+    assert found["found"] == ", ".join(denied)
+    info = {f["id"]: f for f in seam.call("info")["findings"]}
+    check(info["vmware-privilege"], "warn")
+    vc.control(deny=[])
+    assert "vmware-privilege" not in findings(vc, seam, "plain")
+
+
+def test_no_library(vc, seam):
+    seam.call("close")
+    seam.open(library_directory="/nonexistent")
+    found = findings(vc, seam, "plain")["vmware-read-path"]
+    check(found, "block")
+    assert "/nonexistent" in found["found"]
