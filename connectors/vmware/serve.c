@@ -117,14 +117,14 @@ static int start(struct bf_vmware_server *server, const struct bf_vmware_moment 
     bf_auto_free char *plugin = NULL;
     bf_auto_fd int fd = -1;
 
-    if (bf_program_find(PLUGIN, &plugin, err) < 0 || secret_fd(conf->password, &fd, err) < 0)
+    if (bf_vmware_thumbprint(server->vw, err) < 0 || bf_program_find(PLUGIN, &plugin, err) < 0 ||
+        secret_fd(conf->password, &fd, err) < 0)
         return -1;
     bf_auto_free char *libdir = bf_xasprintf("libdir=%s", conf->library_directory);
     bf_auto_free char *host = bf_xasprintf("server=%s", conf->host);
     bf_auto_free char *port = bf_xasprintf("port=%llu", (unsigned long long)conf->port);
     bf_auto_free char *user = bf_xasprintf("user=%s", conf->user);
-    bf_auto_free char *thumbprint =
-        bf_xasprintf("thumbprint=%s", conf->thumbprint ? conf->thumbprint : "");
+    bf_auto_free char *thumbprint = bf_xasprintf("thumbprint=%s", conf->thumbprint);
     bf_auto_free char *vm = bf_xasprintf("vm=moref=%s", moment->machine);
     bf_auto_free char *snapshot = bf_xasprintf("snapshot=%s", moment->snapshot);
     bf_auto_free char *file = bf_xasprintf("file=%s", disk->file);
@@ -132,24 +132,15 @@ static int start(struct bf_vmware_server *server, const struct bf_vmware_moment 
     bf_auto_free char *config =
         conf->library_config ? bf_xasprintf("config=%s", conf->library_config) : NULL;
     bf_auto_free char *path = bf_xasprintf("LD_LIBRARY_PATH=%s/lib64", conf->library_directory);
-    const char *argv[] = {"nbdkit",
-                          "--foreground",
-                          "--readonly",
-                          "--exit-with-parent",
-                          "--unix",
-                          server->socket_path,
-                          plugin,
-                          libdir,
-                          host,
-                          port,
-                          user,
-                          "password=-3",
-                          vm,
-                          snapshot,
-                          file,
-                          transports,
-                          conf->thumbprint ? thumbprint : "thumbprint=",
-                          config,
+    const char *argv[] = {"nbdkit",     "--foreground",
+                          "--readonly", "--exit-with-parent",
+                          "--unix",     server->socket_path,
+                          plugin,       libdir,
+                          host,         port,
+                          user,         "password=-3",
+                          vm,           snapshot,
+                          file,         transports,
+                          thumbprint,   config,
                           NULL};
     const char *env[] = {path, NULL};
     struct bf_process_spec spec = {.argv = argv, .env = env, .pass_fds = &fd, .pass_fd_count = 1};

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/certificate.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -12,6 +13,7 @@
 
 #define WANTED_VERSION "6.5" /* all calls of ours are in it; every later server takes it */
 #define LOGOUT_MS 5000
+#define CERTIFICATE_MS 10000
 
 /* --- requests --- */
 
@@ -308,6 +310,39 @@ static void vmware_free(struct bf_vmware *vw)
     free(vw);
 }
 
+/* An untrusted certificate is shown, so that an admin can compare it and pin it. */
+static void show_certificate(const struct bf_vmware *vw, struct bf_error *err)
+{
+    bf_auto_certificate certificate = {0};
+    bf_auto_error ignored = BF_ERROR_INIT;
+
+    if (bf_certificate_fetch(vw->conf.origin, NULL, false, CERTIFICATE_MS, &certificate, &ignored) <
+        0)
+        return;
+    bf_auto_free char *text = bf_xasprintf(
+        "the server's certificate: subject %s, thumbprint (SHA-1) %s; if the server's own console "
+        "shows the same, pin it by --option fingerprint=%s",
+        certificate.subject, certificate.thumbprint, certificate.fingerprint);
+    bf_error_evidence(err, text);
+}
+
+int bf_vmware_thumbprint(struct bf_vmware *vw, struct bf_error *err)
+{
+    bf_auto_certificate certificate = {0};
+    bool pinned = vw->conf.fingerprint != NULL;
+
+    if (vw->conf.thumbprint)
+        return 0;
+    if (bf_certificate_fetch(vw->conf.origin, vw->conf.ca_file, !pinned, CERTIFICATE_MS,
+                             &certificate, err) < 0)
+        return -1;
+    if (pinned && !bf_streq(certificate.fingerprint, vw->conf.fingerprint))
+        return bf_fail(err, BF_E_TLS, 0, "%s shows a certificate of another key: %s",
+                       vw->conf.origin, certificate.fingerprint);
+    vw->conf.thumbprint = bf_steal(certificate.thumbprint);
+    return 0;
+}
+
 int bf_vmware_open(const struct bf_platform_conf *conf, struct bf_platform **ret_platform,
                    struct bf_error *err)
 {
@@ -323,6 +358,8 @@ int bf_vmware_open(const struct bf_platform_conf *conf, struct bf_platform **ret
                                 .cancel_fd = -1};
     if (bf_http_new(&http, &vw->http, err) < 0 || negotiate(vw, err) < 0 ||
         read_content(vw, err) < 0 || log_in(vw, err) < 0) {
+        if (err->code == BF_E_TLS)
+            show_certificate(vw, err);
         vmware_free(vw);
         return -1;
     }

@@ -83,5 +83,8 @@ int bf_vmware_fail(struct bf_vmware *vw, const char *what, xmlNodePtr fault, con
 /* The session of a call that answered "not authenticated" in its content: log in again. */
 int bf_vmware_login_again(struct bf_vmware *vw, struct bf_error *err);
 
+/* See that conf.thumbprint is there: of the certificate that is verified or pinned. */
+int bf_vmware_thumbprint(struct bf_vmware *vw, struct bf_error *err);
+
 /* "%2f" in names stands for "/", and so on.  Caller frees. */
 char *bf_vmware_unescape(const char *name);

@@ -70,6 +70,9 @@ def test_untrusted_certificate(vc, seam):
             seam.call("open", p="other", type="vmware", url=vc.url, user="u", password="p",
                       work=str(seam.work), options={**options, **more})
         assert refused.value.code == "tls"
+        # What to compare, and what to pin.
+        assert vc.read("tls/thumbprint") in refused.value.error["evidence"]
+        assert f"fingerprint={vc.read('tls/fingerprint')}" in refused.value.error["evidence"]
 
 
 @pytest.mark.parametrize("url, options, word", [

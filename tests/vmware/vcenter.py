@@ -48,8 +48,7 @@ class VCenter:
 
     @property
     def options(self):
-        return {"ca_file": f"{self.dir}/tls/cert.pem", "library_directory": str(self.library),
-                "thumbprint": self.read("tls/thumbprint")}
+        return {"ca_file": f"{self.dir}/tls/cert.pem", "library_directory": str(self.library)}
 
     def control(self, **order):
         """An order to the front; its state as it is then."""
