@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every finding of the prechecks, each shown by a machine that has what it warns of."""
+import pathlib
+import re
+
 import pytest
 
 
@@ -125,3 +128,14 @@ def test_no_library(vc, seam):
     found = findings(vc, seam, "plain")["vmware-read-path"]
     check(found, "block")
     assert "/nonexistent" in found["found"]
+
+
+def test_the_page_lists_them():
+    """docs/platforms/vmware.md has each finding of the code and each privilege, and no other."""
+    top = pathlib.Path(__file__).resolve().parent.parent.parent
+    page = (top / "docs/platforms/vmware.md").read_text()
+    code = "".join(p.read_text() for p in (top / "connectors/vmware").glob("*.c"))
+    table = page[page.index("## Findings"):]
+    assert set(re.findall(r"`(vmware-[a-z0-9-]+)`", table)) == set(re.findall(r'"(vmware-[a-z0-9-]+)"', code))
+    for privilege in re.findall(r'"((?:System|VirtualMachine|VApp)\.[A-Za-z.]+)"', code):
+        assert f"    {privilege}\n" in page or f"  {privilege}" in page, privilege
