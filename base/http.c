@@ -305,6 +305,10 @@ static void set_options(struct transfer *transfer)
     curl_easy_setopt(easy, CURLOPT_USERAGENT, http->user_agent);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->connect_timeout_ms);
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, transfer->request->once ? 1L : 0L);
+    if (transfer->request->stall_s) {
+        curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)transfer->request->stall_s);
+    }
     if (http->unix_socket)
         curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, http->unix_socket);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->curl_text);

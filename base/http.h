@@ -48,6 +48,7 @@ struct bf_http_request {
     /* Never sent twice: on a connection kept from an earlier request that turns out to be dead,
      * libcurl sends it again by itself, though the peer may have carried it out. */
     bool once;
+    unsigned stall_s;    /* BF_E_DEADLINE after so many seconds without a byte; 0: none */
     uint64_t timeout_ms; /* whole request; 0: 60 s; UINT64_MAX: no limit (event streams) */
     /* NULL: body collected into the response.  Else called per piece of a 2xx answer (any other
      * body is collected all the same); a non-zero return stops, which is no error. */
