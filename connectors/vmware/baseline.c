@@ -81,6 +81,7 @@ static int plan_disk(struct bf_vmware *vw, const struct bf_vmware_moment *before
                                        .file = bf_xstrdup(disk->file),
                                        .uuid = bf_xstrdup(disk->uuid),
                                        .change_id = bf_xstrdup(disk->change_id),
+                                       .place = bf_xstrdup(disk->place),
                                        .size_bytes = disk->size_bytes};
     planned->key = bf_xstrdup(disk->key);
     planned->size_bytes = disk->size_bytes;

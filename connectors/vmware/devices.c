@@ -74,6 +74,9 @@ static void add_disk(struct bf_vmware_machine *machine, xmlNodePtr device)
         .datastore = bf_vmware_text(backing, "datastore"),
         .controller = bf_xstrdup(controller ? controller->type : NULL),
         .shared_bus = bf_xstrdup(controller ? controller->shared_bus : NULL),
+        .place = controller ? bf_xasprintf("%s%d:%d", controller->type ? controller->type : "",
+                                           controller->bus, number(device, "unitNumber"))
+                            : NULL,
         .has_parent = bf_vmware_find(backing, "parent") != NULL,
         .size_bytes = bf_vmware_number(device, "capacityInBytes", kib * 1024),
     };
@@ -116,6 +119,7 @@ void bf_vmware_devices_parse(xmlNodePtr val, struct bf_vmware_machine *machine)
                                       .key = number(device, "key"),
                                       .controller_key = number(device, "controllerKey"),
                                       .unit = number(device, "unitNumber"),
+                                      .bus = number(device, "busNumber"),
                                       .shared_bus = bf_vmware_text(device, "sharedBus")};
     }
     BF_VMWARE_EACH(device, val, "VirtualDevice")

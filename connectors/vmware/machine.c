@@ -291,7 +291,8 @@ void bf_vmware_machine_free(struct bf_vmware_machine *machine)
         struct bf_vmware_disk *disk = &machine->disks[i];
         char *texts[] = {disk->key,     disk->file,      disk->uuid,       disk->change_id,
                          disk->backing, disk->mode,      disk->sharing,    disk->compatibility,
-                         disk->key_id,  disk->datastore, disk->controller, disk->shared_bus};
+                         disk->key_id,  disk->datastore, disk->controller, disk->shared_bus,
+                         disk->place};
         for (size_t t = 0; t < bf_array_length(texts); t++)
             free(texts[t]);
     }

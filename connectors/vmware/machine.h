@@ -12,7 +12,7 @@
 
 struct bf_vmware_device {
     char *type; /* "VirtualDisk", "ParaVirtualSCSIController" */
-    int key, controller_key, unit;
+    int key, controller_key, unit, bus;
     char *shared_bus; /* of SCSI controllers: "noSharing", ... */
 };
 
@@ -29,6 +29,7 @@ struct bf_vmware_disk {
     char *datastore;     /* moref */
     char *controller;    /* type of its controller */
     char *shared_bus;    /* of its controller */
+    char *place;         /* controller type, bus and unit: "ParaVirtualSCSIController0:1" */
     bool has_parent;     /* the file is a delta on another */
     uint64_t size_bytes;
 };

@@ -8,23 +8,11 @@
 #include "connectors/vmware/machine.h"
 #include "connectors/vmware/power.h"
 #include "connectors/vmware/privilege.h"
-#include "connectors/vmware/serve.h"
+#include "connectors/vmware/read_path.h"
 #include "connectors/vmware/snapshot.h"
 
 extern const struct bf_connector_ops bf_vmware_ops;
 extern const struct bf_source_ops bf_vmware_source_ops;
-
-static void find_path(const struct bf_vmware *vw, struct bf_findings *findings)
-{
-    bf_auto_free char *missing = bf_vmware_vddk_missing(&vw->conf);
-
-    if (!missing)
-        return;
-    bf_findings_add(findings, BF_SEVERITY_BLOCK, "vmware-read-path", NULL, missing,
-                    "VMware's VDDK library (libvixDiskLib)",
-                    "the disks of snapshots are read by it",
-                    "unpack VDDK on this host and set the platform's option library_directory");
-}
 
 static int vmware_info(struct bf_platform *platform, struct bf_platform_info *ret_info,
                        struct bf_error *err)
@@ -44,7 +32,7 @@ static int vmware_info(struct bf_platform *platform, struct bf_platform_info *re
                         "these privileges on the machines to replicate",
                         "the account lacks them at the top of the inventory",
                         "grant them there, or on the folders whose machines are replicated");
-    find_path(vw, &ret_info->findings);
+    bf_vmware_read_path_findings(vw, 0, &ret_info->findings);
     return 0;
 }
 

@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "connectors/vmware/precheck.h"
 #include "connectors/vmware/privilege.h"
-#include "connectors/vmware/serve.h"
+#include "connectors/vmware/read_path.h"
 
 #define NFC_PORT 902
 #define PORT_MS 3000
@@ -120,7 +120,7 @@ int bf_vmware_precheck_around(struct bf_vmware *vw, const struct bf_vmware_machi
 {
     struct around around = {.machine = machine, .findings = findings};
     bf_auto_free char *missing = NULL;
-    bf_auto_free char *library = bf_vmware_vddk_missing(&vw->conf);
+    uint64_t size = 0;
 
     if (bf_vmware_privileges_missing(vw, "VirtualMachine", machine->machine->id, &missing, err) < 0)
         return -1;
@@ -128,12 +128,9 @@ int bf_vmware_precheck_around(struct bf_vmware *vw, const struct bf_vmware_machi
         bf_findings_add(findings, BF_SEVERITY_BLOCK, "vmware-privilege", NULL, missing,
                         "these privileges on the machine", "rounds or the cutover would fail",
                         "add them to the account's role on this machine or its folder");
-    if (library)
-        bf_findings_add(findings, BF_SEVERITY_BLOCK, "vmware-read-path", NULL, library,
-                        "VMware's VDDK library (libvixDiskLib)",
-                        "the disks of snapshots are read by it",
-                        "unpack VDDK on this host and set the platform's option "
-                        "library_directory");
+    for (size_t i = 0; i < machine->disk_count; i++)
+        size += machine->disks[i].size_bytes;
+    bf_vmware_read_path_findings(vw, size, findings);
     if (datastore_findings(vw, &around, err) < 0 || host_findings(vw, &around, err) < 0)
         return -1;
     return 0;

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "connectors/vmware/read_path.h"
 
 static const char *const needed[] = {
     "System.Read",
@@ -14,7 +15,17 @@ static const char *const needed[] = {
     "VirtualMachine.Provisioning.GetVmFiles",
     "VirtualMachine.Interact.PowerOff",
     "VirtualMachine.Interact.PowerOn",
+    "VApp.Export", /* last: by export only */
 };
+
+static size_t needed_count(const struct bf_vmware *vw)
+{
+    enum bf_vmware_path path;
+    bf_auto_error ignored = BF_ERROR_INIT;
+    bool export = bf_vmware_read_path(vw, &path, &ignored) == 0 && path == BF_VMWARE_PATH_EXPORT;
+
+    return bf_array_length(needed) - (export ? 0 : 1);
+}
 
 int bf_vmware_privileges_missing(struct bf_vmware *vw, const char *type, const char *id,
                                  char **ret_missing, struct bf_error *err)
@@ -22,13 +33,13 @@ int bf_vmware_privileges_missing(struct bf_vmware *vw, const char *type, const c
     bf_auto_vmware_request request = {0};
     bf_auto_vmware_reply reply = {0};
     bf_auto_buf missing = {0};
-    size_t answered = 0;
+    size_t answered = 0, count = needed_count(vw);
 
     bf_vmware_request_begin(&request, "HasPrivilegeOnEntities", "AuthorizationManager",
                             vw->authorization ? vw->authorization : "AuthorizationManager");
     bf_vmware_add_ref(&request, "entity", type, id);
     bf_xml_leaf(&request.xml, "sessionId", vw->session_key);
-    for (size_t i = 0; i < bf_array_length(needed); i++)
+    for (size_t i = 0; i < count; i++)
         bf_xml_leaf(&request.xml, "privId", needed[i]);
     if (bf_vmware_send(vw, &request, &reply, err) < 0)
         return -1;
@@ -40,10 +51,10 @@ int bf_vmware_privileges_missing(struct bf_vmware *vw, const char *type, const c
         if (!bf_vmware_true(granted, "isGranted"))
             bf_buf_addf(&missing, "%s%s", missing.length ? ", " : "", name ? name : "?");
     }
-    if (answered < bf_array_length(needed))
+    if (answered < count)
         return bf_fail(err, BF_E_PROTOCOL, 0,
-                       "HasPrivilegeOnEntities: %zu privileges asked for, %zu answered",
-                       bf_array_length(needed), answered);
+                       "HasPrivilegeOnEntities: %zu privileges asked for, %zu answered", count,
+                       answered);
     *ret_missing = bf_steal(missing.text);
     return 0;
 }

@@ -7,3 +7,8 @@
 /* None can be used: BF_E_PLATFORM_UNSUPPORTED with the reason. */
 int bf_vmware_read_path(const struct bf_vmware *vw, enum bf_vmware_path *ret_path,
                         struct bf_error *err);
+
+/* "vmware-read-path" if none can be used, "vmware-export" and "vmware-scratch-space" if disks are
+ * exported.  `size_bytes`: of the machine's disks; 0: of none in particular. */
+void bf_vmware_read_path_findings(const struct bf_vmware *vw, uint64_t size_bytes,
+                                  struct bf_findings *findings);

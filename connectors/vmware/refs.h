@@ -14,6 +14,7 @@ struct bf_vmware_ref_disk {
     char *file;
     char *uuid;
     char *change_id; /* the snapshot's; NULL: not tracked */
+    char *place;     /* "ParaVirtualSCSIController0:1": where it hangs; NULL unknown */
     char *since;     /* change id to count from; NULL: no delta (refs only) */
     uint64_t size_bytes;
 };

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "connectors/vmware/export.h"
 #include "connectors/vmware/snapshot.h"
 #include "connectors/vmware/task.h"
 
@@ -43,6 +44,7 @@ int bf_vmware_release_tag(struct bf_platform *platform, const char *machine_id, 
 {
     struct bf_vmware *vw = bf_vmware_of(platform);
 
+    bf_vmware_export_sweep(vw, tag);
     /* Twice: the second look is the proof that it is gone. */
     for (int look = 0;; look++) {
         bf_auto_vmware_machine *machine = NULL;

@@ -307,6 +307,7 @@ static void vmware_free(struct bf_vmware *vw)
     for (size_t i = 0; i < bf_array_length(texts); i++)
         free(texts[i]);
     json_object_put(vw->network_names);
+    json_object_put(vw->exports);
     free(vw);
 }
 

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "connectors/vmware/cbt.h"
+#include "connectors/vmware/export.h"
 #include "connectors/vmware/precheck.h"
 #include "connectors/vmware/read_path.h"
 #include "connectors/vmware/serve.h"
@@ -16,6 +17,7 @@
 struct source_disk {
     struct bf_source_disk base;
     struct bf_vmware_server *server; /* NULL: another read path */
+    char *export_path;               /* NULL: another read path */
     char *map_path;                  /* NULL: none */
 };
 
@@ -66,10 +68,12 @@ static int open_disk(struct bf_vmware *vw, const struct bf_vmware_moment *moment
         return -1;
     if (wanted->since && write_map(vw, moment, wanted, disk, err) < 0)
         return -1;
-    if (bf_vmware_serve(vw, moment, wanted, &disk->server, err) < 0)
+    if (path == BF_VMWARE_PATH_EXPORT
+            ? bf_vmware_export(vw, moment, wanted, &disk->export_path, err) < 0
+            : bf_vmware_serve(vw, moment, wanted, &disk->server, err) < 0)
         return -1;
     disk->base.spec = (struct bf_endpoint_spec){
-        .uri = bf_xstrdup(bf_vmware_server_uri(disk->server)),
+        .uri = bf_xstrdup(disk->server ? bf_vmware_server_uri(disk->server) : disk->export_path),
         .format = bf_xstrdup("raw"),
         .map = disk->map_path ? BF_MAP_FILE : BF_MAP_ALLOCATION,
         .map_name = bf_xstrdup(disk->map_path),
@@ -84,6 +88,9 @@ static void source_close_disk(struct bf_source_disk *base)
     bf_auto_error ignored = BF_ERROR_INIT;
 
     bf_vmware_server_stop(disk->server);
+    if (disk->export_path)
+        bf_vmware_export_close(bf_vmware_of(base->platform), disk->export_path);
+    free(disk->export_path);
     if (disk->map_path)
         (void)bf_file_remove(disk->map_path, &ignored);
     free(disk->map_path);

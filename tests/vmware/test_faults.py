@@ -223,7 +223,7 @@ def test_restart_of_the_vcenter(vc, rounds):
 @pytest.mark.parametrize("settings, code, word", [
     ({"password": "wrong"}, "platform-auth", "password"),
     ({"thumbprint": "AA:" * 19 + "AA"}, "platform-auth", "thumbprint"),
-    ({"library_directory": "/nonexistent"}, "platform-unsupported", "libvixDiskLib")])
+    ({"library_directory": "/nonexistent", "read_path": "vddk"}, "platform-unsupported", "libvixDiskLib")])
 def test_library_that_cannot_open(vc, seam, settings, code, word):
     vc.control()
     rounds = Rounds(seam, vc, "web1")

@@ -112,7 +112,7 @@ def test_question(vc, seam):
 
 def test_privileges_by_name(vc, seam):
     denied = ["VirtualMachine.State.CreateSnapshot", "VirtualMachine.Provisioning.DiskRandomRead"]
-    vc.control(deny=denied)
+    vc.control(deny=denied + ["VApp.Export"])
     found = findings(vc, seam, "plain")["vmware-privilege"]
     check(found, "block")
     assert found["found"] == ", ".join(denied)
@@ -124,10 +124,24 @@ def test_privileges_by_name(vc, seam):
 
 def test_no_library(vc, seam):
     seam.call("close")
-    seam.open(library_directory="/nonexistent")
+    seam.open(library_directory="/nonexistent", read_path="vddk")
     found = findings(vc, seam, "plain")["vmware-read-path"]
     check(found, "block")
     assert "/nonexistent" in found["found"]
+    assert "vmware-read-path" in {f["id"] for f in seam.call("info")["findings"]}
+
+
+def test_export_instead(vc, seam):
+    """Then one more privilege is needed, and room for whole disks."""
+    seam.call("close")
+    seam.open(library_directory="/nonexistent")
+    vc.control(deny=["VApp.Export"])
+    found = findings(vc, seam, "plain")
+    check(found["vmware-export"], "warn")
+    check(found["vmware-privilege"], "block")
+    vc.control(deny=[])
+    vc.set("plain", disk__size=1 << 60)
+    check(findings(vc, seam, "plain")["vmware-scratch-space"], "warn")
 
 
 def test_the_page_lists_them():

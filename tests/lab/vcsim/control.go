@@ -94,7 +94,7 @@ func (w *world) serveControl(out http.ResponseWriter, in *http.Request) {
 	w.mu.Lock()
 	err := w.obey(&o)
 	state := map[string]interface{}{"calls": w.calls, "snapshots": len(w.snapshots),
-		"machines": w.morefs(), "snapshot_names": w.snapshotNames()}
+		"machines": w.morefs(), "leases": len(w.leases), "snapshot_names": w.snapshotNames()}
 	text, _ := json.Marshal(state)
 	w.mu.Unlock()
 	if err != nil {

@@ -38,6 +38,7 @@ type world struct {
 	pageAreas int
 	span      int64
 	sessions  map[string]int // by cookie: w.killed at its login
+	leases    map[string]*lease
 	killed    int
 	foreign   int            // snapshots made by hand
 	calls     map[string]int // by method
@@ -46,7 +47,8 @@ type world struct {
 func newWorld(service *simulator.Service, c *config) *world {
 	w := &world{service: service, root: c.Root, token: os.Getenv("LAB_TOKEN"),
 		snapshots: map[string]*snapshotState{}, denied: map[string]bool{}, pageAreas: 2000,
-		sessions: map[string]int{}, calls: map[string]int{}}
+		sessions: map[string]int{}, calls: map[string]int{},
+		leases: map[string]*lease{}}
 	if w.token == "" {
 		log.Fatal("LAB_TOKEN is not set")
 	}
@@ -57,6 +59,7 @@ func newWorld(service *simulator.Service, c *config) *world {
 func (w *world) register(mux *http.ServeMux) {
 	mux.HandleFunc("127.0.0.1/sdk", w.serveSDK)
 	mux.HandleFunc("127.0.0.1/folder/", w.serveFolder)
+	mux.HandleFunc("127.0.0.1/nfc/", w.serveNFC)
 	mux.HandleFunc("127.0.0.1/lab", w.serveControl)
 }
 
@@ -166,6 +169,21 @@ func (w *world) carryOut(answer *httptest.ResponseRecorder, in *http.Request,
 		w.answer(answer, in, method, func() (interface{}, types.BaseMethodFault) {
 			info, fault := w.changedAreas(req)
 			return &types.QueryChangedDiskAreasResponse{Returnval: deref(info)}, fault
+		})
+		return
+	case *types.ExportSnapshot:
+		w.answer(answer, in, method, func() (interface{}, types.BaseMethodFault) {
+			ref, fault := w.exportSnapshot(req)
+			return &types.ExportSnapshotResponse{Returnval: ref}, fault
+		})
+		return
+	case *types.HttpNfcLeaseComplete, *types.HttpNfcLeaseAbort:
+		w.answer(answer, in, method, func() (interface{}, types.BaseMethodFault) {
+			if w.leases[method.This.Value] == nil {
+				return nil, &types.ManagedObjectNotFound{Obj: method.This}
+			}
+			w.endLease(method.This)
+			return &struct{}{}, nil
 		})
 		return
 	case *types.HasPrivilegeOnEntities:
