@@ -68,7 +68,7 @@ struct handle {
     long reads;
 };
 
-static void warn(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void warn(const char *format, ...)
 {
     va_list args;
 

@@ -138,7 +138,7 @@ static int bfvddk_get_ready(void)
     return find_calls();
 }
 
-static void __attribute__((format(printf, 1, 0))) on_log(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void on_log(const char *format, va_list args)
 {
     char line[1024];
 
@@ -147,7 +147,7 @@ static void __attribute__((format(printf, 1, 0))) on_log(const char *format, va_
     nbdkit_debug("vddk: %s", line);
 }
 
-static void __attribute__((format(printf, 1, 0))) on_warning(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void on_warning(const char *format, va_list args)
 {
     char line[1024];
 
@@ -423,6 +423,5 @@ static struct nbdkit_plugin plugin = {
     .extents = bfvddk_extents,
 };
 
-/* What nbdkit looks for; its header has no prototype. */
-struct nbdkit_plugin *plugin_init(void);
+struct nbdkit_plugin *plugin_init(void); /* defined by the macro */
 NBDKIT_REGISTER_PLUGIN(plugin)
