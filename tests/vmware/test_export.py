@@ -75,12 +75,13 @@ def test_opened_twice_is_exported_once(vc, exported):
     rounds.complete(snapshot)
 
 
+@pytest.mark.parametrize("kind", ["drop", "end"])
 @pytest.mark.parametrize("where", [0, 300, 70000, 400000])
-def test_a_stream_that_breaks_off(vc, exported, where):
+def test_a_stream_that_breaks_off(vc, exported, where, kind):
     rounds = Rounds(exported, vc, "web1")
     vc.scribble("web1", 5, writes=20)
     snapshot = rounds.snapshot()
-    vc.trouble("nfc", "drop", ms=where)
+    vc.trouble("nfc", kind, ms=where)
     with pytest.raises(SeamError) as failed:
         exported.call("open_disk", ref=snapshot["ref"], disk="2000")
     assert failed.value.code in ("platform-unreachable", "protocol"), failed.value

@@ -17,7 +17,7 @@ class World(ferry.World):
 
     # pylint: disable=super-init-not-called
     def __init__(self):
-        self.vc = VCenter("guest=64M,8M", "data=16M,24M")
+        self.vc = VCenter("guest=64M,8M", "data=16M,24M", "small=8M,8M")
         ferry.run(f"{ferry.LAB}/images", "copy", "tiny", str(self.vc.disk("guest", 1)), "raw",
                   timeout=600)
         self.vc.up()
@@ -29,6 +29,10 @@ class World(ferry.World):
         self.daemon.post("/platforms", {
             "name": "src", "type": "vmware", "url": self.vc.url, "user": self.vc.read("user"),
             "password": self.vc.read("password"), "options": self.vc.options})
+        self.daemon.post("/platforms", {
+            "name": "exported", "type": "vmware", "url": self.vc.url, "user": self.vc.read("user"),
+            "password": self.vc.read("password"),
+            "options": {**self.vc.options, "read_path": "export"}})
         self.daemon.post("/platforms", {"name": "dst", "type": "libvirt", "url": self.target.uri})
 
     def close(self):
@@ -151,6 +155,22 @@ def test_the_library_breaks_down_once(world):
     ended = world.daemon.wait_job("d", job)
     assert ended["state"] == "done", ended
     world.check_bytes("data", "d")
+
+
+def test_without_the_library(world):
+    """Exported disks: full and delta rounds, and nothing is left of them."""
+    world.vc.scribble("small", 1)
+    body = {"source": "exported", "machine": "small", "target": "dst", "name": "e",
+            "mapping": {"default_network": "lab"},
+            "policy": {"interval": None, "convert": "none", "quiesce": "off"}, "start": True}
+    world.daemon.post("/replications", body)
+    world.daemon.wait_state("e", "idle")
+    world.check_bytes("small", "e")
+    world.vc.scribble("small", 2)
+    world.daemon.do("e", "sync")
+    assert world.last("e")["kind"] == "delta"
+    world.check_bytes("small", "e")
+    assert not glob.glob(f"{world.directory}/d/run/**/export-*", recursive=True)
 
 
 def test_cutover_boots_on_libvirt(world):

@@ -90,6 +90,9 @@ func (w *world) serveNFC(out http.ResponseWriter, in *http.Request) {
 	if t != nil && t.Kind == "drop" { // after so many bytes
 		sink = &cutter{out: out, left: t.MS}
 	}
+	if t != nil && t.Kind == "end" { // in order, but too early
+		sink = &cutter{out: out, left: t.MS, quiet: true}
+	}
 	if t != nil && t.Kind == "slow" {
 		time.Sleep(time.Duration(t.MS) * time.Millisecond)
 	}
@@ -103,14 +106,18 @@ func (w *world) serveNFC(out http.ResponseWriter, in *http.Request) {
 }
 
 type cutter struct {
-	out  io.Writer
-	left int
+	out   io.Writer
+	left  int
+	quiet bool
 }
 
 func (c *cutter) Write(data []byte) (int, error) {
 	if len(data) > c.left {
 		n, _ := c.out.Write(data[:c.left])
 		c.left = 0
+		if c.quiet {
+			return len(data), nil
+		}
 		return n, io.ErrClosedPipe
 	}
 	c.left -= len(data)
