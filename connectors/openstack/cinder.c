@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
+#define MADE_MS (UINT64_C(30) * 1000)
 #define DELETE_MS (UINT64_C(5) * 60 * 1000)
 
 static int call(struct bf_cloud *cloud, const char *method, const char *path,
@@ -143,20 +144,59 @@ int bf_cinder_make_volume(struct bf_cloud *cloud, const char *tag, const char *k
     return await_new(cloud, id, ret_volume, err);
 }
 
+/* Has it just come to rest? */
+static bool await_made(struct bf_cloud *cloud, const char *path, const char *object)
+{
+    static const char *const rest[] = {"available", "error", "in-use", NULL};
+    static const char *const going[] = {"creating", "downloading", NULL};
+    bf_auto_error ignored = BF_ERROR_INIT;
+    struct bf_cloud_wait wait = {.request = {.service = BF_CLOUD_VOLUME, .path = path},
+                                 .object = object,
+                                 .what = path,
+                                 .wanted = rest,
+                                 .going = going,
+                                 .deadline_ms = MADE_MS};
+
+    wait.request.minor = BF_CINDER_MINOR;
+    return bf_cloud_wait(cloud, &wait, NULL, &ignored) == 0;
+}
+
+int bf_cinder_ask_delete(struct bf_cloud *cloud, const char *path, const char *object,
+                         enum bf_error_code missing, struct bf_error *err)
+{
+    struct bf_cloud_request request = {.service = BF_CLOUD_VOLUME,
+                                       .method = "DELETE",
+                                       .path = path,
+                                       .minor = BF_CINDER_MINOR,
+                                       .missing = missing};
+
+    if (bf_cloud_call(cloud, &request, NULL, err) == 0)
+        return 0;
+    if (cloud->status != 400)
+        return -1;
+    if (await_made(cloud, path, object)) {
+        bf_error_clear(err);
+        if (bf_cloud_call(cloud, &request, NULL, err) == 0)
+            return 0;
+        if (cloud->status != 400)
+            return -1;
+    }
+    bf_error_recode(err, BF_E_IN_USE); /* it has snapshots or clones, or it is stuck */
+    return -1;
+}
+
 int bf_cinder_delete_volume(struct bf_cloud *cloud, const char *id, struct bf_error *err)
 {
     static const char *const going[] = {"deleting", NULL};
     bf_auto_free char *path = bf_xasprintf("/volumes/%s", id);
     bf_auto_free char *what = bf_xasprintf("volume %s", id);
 
-    if (bf_cinder_let_go(cloud, id, err) < 0 || call(cloud, "DELETE", path, NULL, NULL, err) < 0) {
-        if (err->code == BF_E_VOLUME_GONE) {
-            bf_error_clear(err);
-            return 0;
-        }
-        if (cloud->status == 400) /* in use, or it has snapshots */
-            bf_error_recode(err, BF_E_IN_USE);
-        return -1;
+    if (bf_cinder_let_go(cloud, id, err) < 0 ||
+        bf_cinder_ask_delete(cloud, path, "volume", BF_E_VOLUME_GONE, err) < 0) {
+        if (err->code != BF_E_VOLUME_GONE)
+            return -1;
+        bf_error_clear(err);
+        return 0;
     }
     return bf_cloud_wait(
         cloud,

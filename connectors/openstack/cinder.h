@@ -23,6 +23,11 @@ int bf_cinder_make_volume(struct bf_cloud *cloud, const char *tag, const char *k
                           struct bf_error *err);
 /* With our attachments.  It has snapshots, or somebody else uses it: BF_E_IN_USE. */
 int bf_cinder_delete_volume(struct bf_cloud *cloud, const char *id, struct bf_error *err);
+/* DELETE of "/volumes/ID" or "/snapshots/ID" (object: "volume", "snapshot").  Cinder refuses while
+ * a thing is still being made: that is waited for, but not longer than half a minute, as it may be
+ * stuck. */
+int bf_cinder_ask_delete(struct bf_cloud *cloud, const char *path, const char *object,
+                         enum bf_error_code missing, struct bf_error *err);
 int bf_cinder_wait_available(struct bf_cloud *cloud, const char *id,
                              struct json_object **ret_volume, struct bf_error *err);
 /* POST /volumes/ID/action {name: arguments}; takes `arguments`. */

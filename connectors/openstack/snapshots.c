@@ -111,19 +111,15 @@ int bf_cinder_delete_snapshot(struct bf_cloud *cloud, const char *id, struct bf_
     bf_auto_free char *path = bf_xasprintf("/snapshots/%s", id);
     bf_auto_free char *what = bf_xasprintf("snapshot %s", id);
     struct bf_cloud_request request = {
-        .service = BF_CLOUD_VOLUME, .method = "DELETE", .path = path, .minor = BF_CINDER_MINOR};
+        .service = BF_CLOUD_VOLUME, .path = path, .minor = BF_CINDER_MINOR};
     bf_auto_json *left = NULL;
 
-    if (bf_cloud_call(cloud, &request, NULL, err) < 0) {
-        if (cloud->status == 404) {
-            bf_error_clear(err);
-            return 0;
-        }
-        if (cloud->status == 400)
-            bf_error_recode(err, BF_E_IN_USE);
-        return -1;
+    if (bf_cinder_ask_delete(cloud, path, "snapshot", BF_E_SNAPSHOT_FAILED, err) < 0) {
+        if (cloud->status != 404)
+            return -1;
+        bf_error_clear(err);
+        return 0;
     }
-    request.method = NULL;
     if (bf_cloud_wait(cloud,
                       &(struct bf_cloud_wait){.request = request,
                                               .object = "snapshot",
