@@ -94,11 +94,15 @@ static bool stays_so(struct bf_session *session, size_t needed, struct json_obje
 {
     bool generic = false;
     const char *generator = find_generator(session, &generic);
+    bool configured;
 
     bf_json_add_string(facts, "generator", generator);
     bf_json_add_bool(facts, "generator_generic", generic);
-    return all_kernels_have(session->kernels) || generic ||
-           (generator && session->change_count == needed);
+    /* No change of a configuration that is there: it says virtio already. */
+    configured = generator && session->change_count == needed &&
+                 (!bf_streq(generator, "initramfs-tools") ||
+                  guestfs_is_file(session->g, "/etc/initramfs-tools/modules") == 1);
+    return all_kernels_have(session->kernels) || generic || configured;
 }
 
 static void tell_changes(struct bf_session *session, size_t count, struct json_object *plan)

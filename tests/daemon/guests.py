@@ -20,7 +20,8 @@ def _debugfs(image, partition, *commands):
 
 
 def make_recognised(raw, generator="most"):
-    """`generator` is what initramfs-tools is configured to make: "most" holds virtio, "dep" may not."""
+    """`generator` is what initramfs-tools is configured to make: "most" holds virtio, "dep" may not, so
+    that a conversion has its configuration to change."""
     work = tempfile.mkdtemp(prefix="bf-tiny-")
     version = os.path.basename(max(
         (d for d in os.listdir(MODULES) if os.path.exists(f"{MODULES}/{d}/modules.dep"))))
@@ -28,7 +29,8 @@ def make_recognised(raw, generator="most"):
              "/etc/debian_version": "12.0\n",
              "/etc/hostname": "tiny\n",
              "/etc/fstab": f"UUID={RECORDS_UUID} / ext4 defaults 0 1\n",
-             "/etc/initramfs-tools/initramfs.conf": f"MODULES={generator}\n"}
+             "/etc/initramfs-tools/initramfs.conf": f"MODULES={generator}\n",
+             "/etc/initramfs-tools/modules": "# none\n"}
     for part in ("vmlinuz", "initrd"):
         _debugfs(raw, 1024 * 1024, f"dump /{part} {work}/{part}")
     commands, made = [], set()
