@@ -13,6 +13,7 @@
 #include "daemon/launch.h"
 #include "daemon/policy.h"
 #include "daemon/service_private.h"
+#include "daemon/state.h"
 
 struct drill_later {
     struct bf_service *service;
@@ -59,20 +60,24 @@ static int is_due(struct bf_service *service, const char *replication_id, bool *
     bf_auto_policy policy = {0};
     bf_auto_json *json = NULL;
     uint64_t drilled = 0, newest = 0;
+    bool allowed;
     int r;
 
     bf_policy_init(&policy);
     if (bf_store_replication_get(service->store, replication_id, &row, err) != 0)
         return -1;
+    /* Not beside a cutover that waited for this round. */
+    allowed = bf_state_allows(bf_state_of(&row), BF_VERB_DRILL);
     json = bf_context_parse(row.policy);
     r = bf_policy_from_json(json, &policy, err);
-    if (r == 0 && policy.drill_every > 0)
+    if (r == 0 && allowed && policy.drill_every > 0)
         r = last_drilled(service->store, row.id, &drilled, err) != 0 ||
                     newest_point(service->store, row.id, &newest, err) != 0
                 ? -1
                 : 0;
     bf_replication_row_done(&row);
-    *ret_due = r == 0 && policy.drill_every > 0 && newest >= drilled + policy.drill_every;
+    *ret_due =
+        r == 0 && allowed && policy.drill_every > 0 && newest >= drilled + policy.drill_every;
     return r;
 }
 

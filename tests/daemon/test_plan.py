@@ -71,6 +71,19 @@ def test_nothing_to_do_is_decided_at_once(world, tiny):
     world.daemon.do(tiny, "drill-end")
 
 
+def test_a_launch_that_does_not_boot_drops_its_plan(world, tiny):
+    """The plan may be what was wrong: the next launch looks for itself, the next round plans anew."""
+    world.daemon.call("PATCH", f"/replications/{tiny}",
+                      {"policy": {"boot_pattern": "never seen", "boot_timeout": "3s"}})
+    job = world.daemon.wait_job(tiny, world.daemon.verb(tiny, "drill")["job"])
+    assert job["error"]["code"] == "launch-not-booted", job["error"]
+    assert plan_of(world, tiny)["plan"] is None and world.daemon.show(tiny)["plan"] is None
+    world.daemon.call("PATCH", f"/replications/{tiny}",
+                      {"policy": {"boot_pattern": None, "boot_timeout": "200s"}})
+    world.daemon.do(tiny, "sync")
+    assert plan_of(world, tiny)["plan"]["method"] == "none"
+
+
 def test_other_inputs_make_another_plan(world, tiny):
     before = plan_of(world, tiny)["plan"]["made_us"]
     world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "v2v"}})
@@ -78,7 +91,7 @@ def test_other_inputs_make_another_plan(world, tiny):
     world.daemon.do(tiny, "sync")
     answer = plan_of(world, tiny)
     assert answer["current"] is True and answer["plan"]["made_us"] > before
-    assert answer["point"] == 2
+    assert answer["point"] == 3
     world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "auto"}})
 
 
