@@ -27,7 +27,7 @@ int bf_nbd_fail(const struct bf_nbd_params *params, const char *doing, struct bf
         code = BF_E_URI;
     /* A network error has an errno; a reply that libnbd does not accept has none. */
     else if (number == EPROTO || (!number && (strstr(text, "invalid") || strstr(text, " bug") ||
-                                              strstr(text, "unexpected"))))
+                                              strstr(text, "unexpected structured"))))
         code = BF_E_PROTOCOL;
     return bf_fail(err, code, 0, "%s: %s: %s", params->uri, doing, text);
 }

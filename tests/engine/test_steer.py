@@ -20,7 +20,7 @@ def test_progress_lines(work):
     names = [e["event"] for e in result.events]
     assert names[0] == "start" and names[-1] == "done" and set(names[1:-1]) == {"progress"}
     start = result.events[0]
-    assert start["size"] == 16 * MIB and start["to_send"] > 0 and start["map_extents"] > 10 and start["map_ms"] > 0
+    assert start["size"] == 16 * MIB and start["to_send"] > 0 and start["map_extents"] > 10 and start["map_ms"] >= 0
     steps = [e for e in result.events if e["event"] == "progress"]
     assert len(steps) >= done["seconds"] / 0.5, "less often than twice a second"
     for a, b in zip(steps, steps[1:]):
