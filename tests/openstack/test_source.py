@@ -6,8 +6,7 @@ import pytest
 
 from cloud import image
 from proxy import Proxy, status
-from seam import new_tag
-from test_connector import CloudSeam, copy, fails
+from test_connector import CloudSeam, copy, fails, new_tag
 
 KEYS = ["vda", "vdb"]
 
