@@ -38,11 +38,16 @@ def overlay(path, base, size=None):
         path, *([size] if size else []))
 
 
+def _told(*argv):
+    return json.loads(subprocess.run([str(a) for a in argv], check=True, stdout=subprocess.PIPE).stdout)
+
+
 def changed_clusters(image):
-    """How many 64 KiB clusters a layer holds itself."""
-    rows = json.loads(subprocess.run(["qemu-img", "map", "--output=json", str(image)], check=True,
-                                     stdout=subprocess.PIPE).stdout)
-    return sum(row["length"] for row in rows if row["depth"] == 0) // 65536
+    """How many 64 KiB clusters of its base a layer holds itself."""
+    base = _told("qemu-img", "info", "--backing-chain", "--output=json", image)[1]["virtual-size"]
+    rows = _told("qemu-img", "map", "--output=json", image)
+    return sum(min(row["start"] + row["length"], base) - row["start"] for row in rows
+               if row["depth"] == 0 and (row["start"] < base)) // 65536
 
 
 def ext4_script(disk, offset, *commands):

@@ -62,7 +62,7 @@ pin_interface() {
         "$2" "$3" >"$1/etc/systemd/network/lab.network"
 }
 
-# write_menu FILE KERNEL ROOT PREFIX SEARCH...: one GRUB entry; SEARCH finds the files' device.
+# write_menu FILE KERNEL ROOT PREFIX UUID [OPTIONS]: one GRUB entry; UUID is the files' device's.
 write_menu() {
     local file=$1 kernel=$2 root=$3 prefix=$4
     shift 4
@@ -71,7 +71,7 @@ set default=0
 set timeout=0
 menuentry 'Debian GNU/Linux' --class debian --class gnu-linux --class os {
     search --no-floppy --fs-uuid --set=root $1
-    linux $prefix/vmlinuz-$kernel root=$root ro console=ttyS0,115200 quiet
+    linux $prefix/vmlinuz-$kernel root=$root ro console=ttyS0,115200 quiet ${2:-}
     initrd $prefix/initrd.img-$kernel
 }
 END
