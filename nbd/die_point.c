@@ -25,15 +25,15 @@ uint64_t bf_hook_flush_bytes(uint64_t usual)
     return bytes ? strtoull(bytes, NULL, 10) : usual;
 }
 
-/* Half of it, in whole pages; the rest is transferred once more. */
-ssize_t bf_hook_short(ssize_t result)
+/* Half of it, in whole pages. */
+unsigned bf_hook_short(unsigned length)
 {
     static int passed;
     const char *every = getenv("BLOCKFERRY_SHORT");
 
-    if (!every || result < 8192 || ++passed % atoi(every))
-        return result;
-    return result / 2 & ~(ssize_t)4095;
+    if (!every || length < 8192 || ++passed % atoi(every))
+        return length;
+    return length / 2 & ~4095u;
 }
 #else
 /* ISO C wants something in every file. */

@@ -4,17 +4,16 @@
  * Only a build with BF_TEST_HOOKS has them; in all other builds they are nothing.  There
  *   BLOCKFERRY_DIE_AT=N         kills the process by SIGKILL at the N-th place it passes
  *   BLOCKFERRY_FLUSH_BYTES=N    flushes and commits so often
- *   BLOCKFERRY_SHORT=N          makes every N-th transfer of a file look like a short one
+ *   BLOCKFERRY_SHORT=N          makes every N-th transfer of a file a short one
  */
 #pragma once
 
 #include <stdint.h>
-#include <sys/types.h>
 
 #ifdef BF_TEST_HOOKS
 void bf_die_point(const char *where);
 uint64_t bf_hook_flush_bytes(uint64_t usual);
-ssize_t bf_hook_short(ssize_t result);
+unsigned bf_hook_short(unsigned length);
 #else
 static inline void bf_die_point(const char *where)
 {
@@ -26,8 +25,8 @@ static inline uint64_t bf_hook_flush_bytes(uint64_t usual)
     return usual;
 }
 
-static inline ssize_t bf_hook_short(ssize_t result)
+static inline unsigned bf_hook_short(unsigned length)
 {
-    return result;
+    return length;
 }
 #endif

@@ -128,6 +128,8 @@ static void fill_sqe(const struct file_endpoint *file, struct io_uring_sqe *sqe,
     unsigned length = (unsigned)piece.length;
 
     note_piece(request, &piece);
+    if (!piece.mode)
+        length = bf_hook_short(length);
     if (request->kind == BF_REQUEST_FLUSH)
         io_uring_prep_fsync(sqe, piece.fd, IORING_FSYNC_DATASYNC);
     else if (piece.mode)
@@ -212,7 +214,7 @@ static bool take_result(struct file_endpoint *file, struct bf_request *request, 
         *ret_error = request->kind == BF_REQUEST_READ ? EIO : ENOSPC;
         return true;
     }
-    request->progress += request->piece_mode ? request->piece : (uint64_t)bf_hook_short(result);
+    request->progress += request->piece_mode ? request->piece : (uint64_t)result;
     return request->progress >= request->length;
 }
 
