@@ -147,15 +147,14 @@ static int check_zone(struct check *check, struct bf_error *err)
 
 /* --- quotas --- */
 
-static void check_limit(struct check *check, struct json_object *limits, const char *name,
-                        uint64_t more, const char *why)
+static void check_limit(struct check *check, struct json_object *limits, const char *id,
+                        const char *name, uint64_t more, const char *why)
 {
     struct json_object *limit = bf_cloud_at(limits, name);
     uint64_t most = bf_cloud_number(limit, "limit"), used = bf_cloud_number(limit, "used");
 
     if (!limit || used + more <= most)
         return;
-    bf_auto_free char *id = bf_xasprintf("openstack-quota-%s", name);
     bf_auto_free char *found =
         bf_xasprintf("%llu of %llu used", (unsigned long long)used, (unsigned long long)most);
     bf_auto_free char *needed = bf_xasprintf("%llu more", (unsigned long long)more);
@@ -170,18 +169,20 @@ static int check_limits(struct check *check, struct json_object *flavor, struct 
     if (bf_cloud_limits(check->cloud, &limits, err) < 0)
         return -1;
     /* The replica, and one launch. */
-    check_limit(check, limits, "volumes", 2 * check->disks,
+    check_limit(check, limits, "openstack-quota-volumes", "volumes", 2 * check->disks,
                 "each disk has a volume for its replica and one for a launch");
-    check_limit(check, limits, "gigabytes", 3 * check->gigabytes,
+    check_limit(check, limits, "openstack-quota-gigabytes", "gigabytes", 3 * check->gigabytes,
                 "replica, launch and one point are counted in full");
-    check_limit(check, limits, "snapshots", check->disks, "each point is a snapshot of every disk");
-    check_limit(check, limits, "per_volume_gigabytes", check->largest,
-                "the largest disk is one volume");
-    check_limit(check, limits, "ports", check->machine->nic_count, "each nic has a port");
-    check_limit(check, limits, "instances", 1, "a launch is a server");
-    check_limit(check, limits, "cores", bf_cloud_number(flavor, "vcpus"),
+    check_limit(check, limits, "openstack-quota-snapshots", "snapshots", check->disks,
+                "each point is a snapshot of every disk");
+    check_limit(check, limits, "openstack-quota-volume-size", "per_volume_gigabytes",
+                check->largest, "the largest disk is one volume");
+    check_limit(check, limits, "openstack-quota-ports", "ports", check->machine->nic_count,
+                "each nic has a port");
+    check_limit(check, limits, "openstack-quota-instances", "instances", 1, "a launch is a server");
+    check_limit(check, limits, "openstack-quota-cores", "cores", bf_cloud_number(flavor, "vcpus"),
                 "the launch's flavor needs so many");
-    check_limit(check, limits, "ram", bf_cloud_number(flavor, "ram"),
+    check_limit(check, limits, "openstack-quota-ram", "ram", bf_cloud_number(flavor, "ram"),
                 "the launch's flavor needs so many MiB");
     return 0;
 }

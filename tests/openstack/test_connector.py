@@ -389,16 +389,17 @@ def test_nothing_found_where_all_is_well(seam):
     assert {f["severity"] for f in precheck(seam).values()} == {"info"}
 
 
-@pytest.mark.parametrize("name, more", [("volumes", 2), ("gigabytes", 3), ("snapshots", 1),
-                                        ("per_volume_gigabytes", 1)])
-def test_findings_of_quotas(seam, admin, name, more):
+@pytest.mark.parametrize("finding, name, more", [
+    ("volumes", "volumes", 2), ("gigabytes", "gigabytes", 3), ("snapshots", "snapshots", 1),
+    ("volume-size", "per_volume_gigabytes", 1)])
+def test_findings_of_quotas(seam, admin, finding, name, more):
     was = admin.get("volumev3", f"/os-quota-sets/{admin.project_id}")["quota_set"][name]
     used = admin.get("volumev3", f"/os-quota-sets/{admin.project_id}?usage=True")["quota_set"][name]["in_use"]
     try:
         quota(admin, **{name: used + more})
-        assert f"openstack-quota-{name}" not in precheck(seam)
+        assert f"openstack-quota-{finding}" not in precheck(seam)
         quota(admin, **{name: used + more - 1})
-        assert precheck(seam)[f"openstack-quota-{name}"]["severity"] == "block"
+        assert precheck(seam)[f"openstack-quota-{finding}"]["severity"] == "block"
     finally:
         quota(admin, **{name: was})
 
