@@ -2,6 +2,7 @@
 /* blockferry-rbd VERB URI: what the service needs of an RBD image besides its bytes.
  *
  *   info URI            {"size", "fsid", "parent", "fast_diff"}
+ *   settle URI          nobody has it open, or had to be waited for; else it is in use
  *   rollback URI@SNAP   the image becomes what the snapshot holds; nobody else may have it open
  *   flatten URI         the image no longer needs its parent; a machine may be running on it
  *
@@ -64,6 +65,15 @@ static int do_info(struct bf_uri *uri, struct json_object *answer, struct bf_err
     return 0;
 }
 
+/* A client that died is known to the cluster for 30 s. */
+static int do_settle(struct bf_uri *uri, struct json_object *answer, struct bf_error *err)
+{
+    auto_link *link = NULL;
+
+    (void)answer;
+    return bf_rbd_link_open(uri, true, DEADLINE_MS, -1, &link, err);
+}
+
 static int do_rollback(struct bf_uri *uri, struct json_object *answer, struct bf_error *err)
 {
     auto_link *link = NULL;
@@ -99,6 +109,7 @@ static const struct {
     int (*run)(struct bf_uri *uri, struct json_object *answer, struct bf_error *err);
 } verbs[] = {
     {"info", do_info},
+    {"settle", do_settle},
     {"rollback", do_rollback},
     {"flatten", do_flatten},
 };
@@ -126,7 +137,7 @@ int main(int argc, char *argv[])
 
     bf_log_open("blockferry-rbd", BF_LOG_NOTICE);
     if (argc != 3) {
-        fputs("usage: blockferry-rbd info|rollback|flatten URI\n", stderr);
+        fputs("usage: blockferry-rbd info|settle|rollback|flatten URI\n", stderr);
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);

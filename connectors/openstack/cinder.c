@@ -6,8 +6,10 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "connectors/openstack/place.h"
 
 #define MADE_MS (UINT64_C(30) * 1000)
+#define SETTLE_MS (UINT64_C(2) * 60 * 1000)
 #define DELETE_MS (UINT64_C(5) * 60 * 1000)
 
 static int call(struct bf_cloud *cloud, const char *method, const char *path,
@@ -29,6 +31,30 @@ static struct json_object *wrap(const char *name, struct json_object *content)
 
     json_object_object_add(object, name, content);
     return object;
+}
+
+/* Ours are those without an instance; other's: with one. */
+static int own_attachments(struct bf_cloud *cloud, const char *volume_id,
+                           struct json_object **ret_attachments, struct bf_error *err)
+{
+    bf_auto_free char *path = bf_xasprintf("/attachments/detail?volume_id=%s", volume_id);
+    bf_auto_json *all = NULL;
+    bf_auto_json *own = json_object_new_array();
+
+    if (bf_cloud_collect(cloud,
+                         &(struct bf_cloud_request){
+                             .service = BF_CLOUD_VOLUME, .path = path, .minor = BF_CINDER_MINOR},
+                         "attachments", &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(all); i++) {
+        struct json_object *attachment = json_object_array_get_idx(all, i);
+
+        if (bf_streq(bf_cloud_text(attachment, "volume_id"), volume_id) &&
+            !bf_cloud_text(attachment, "instance") && bf_cloud_id(attachment, "id"))
+            json_object_array_add(own, json_object_get(attachment));
+    }
+    *ret_attachments = bf_steal(own);
+    return 0;
 }
 
 /* --- volumes --- */
@@ -185,13 +211,40 @@ int bf_cinder_ask_delete(struct bf_cloud *cloud, const char *path, const char *o
     return -1;
 }
 
+/* Deleting a volume whose image somebody has open, or had open when he died half a minute ago,
+ * makes Cinder move the image to RBD's trash, where it stays for ever and keeps its parent's
+ * snapshot.  We may be that somebody only where we hold the volume. */
+static int settle(struct bf_cloud *cloud, const char *id, struct bf_error *err)
+{
+    bf_auto_error trouble = BF_ERROR_INIT;
+    bf_auto_json *own = NULL;
+    bf_auto_json *connection = NULL;
+    bf_auto_rbd_place place = {0};
+
+    if (own_attachments(cloud, id, &own, err) < 0)
+        return -1;
+    if (json_object_array_length(own) == 0)
+        return 0;
+    const char *attachment = bf_cloud_id(json_object_array_get_idx(own, 0), "id");
+    if (bf_cinder_connection(cloud, attachment, &connection, &trouble) < 0 ||
+        bf_rbd_place_read(cloud, connection, &place, &trouble) < 0)
+        return 0; /* not on RBD, or it was never reached */
+    bf_auto_free char *uri = bf_rbd_place_uri(cloud, &place, NULL);
+    if (bf_rbd_place_do(cloud, "settle", uri, bf_deadline_in(SETTLE_MS), &trouble) < 0 &&
+        trouble.code == BF_E_IN_USE) {
+        bf_error_move(err, &trouble);
+        return -1;
+    }
+    return 0;
+}
+
 int bf_cinder_delete_volume(struct bf_cloud *cloud, const char *id, struct bf_error *err)
 {
     static const char *const going[] = {"deleting", NULL};
     bf_auto_free char *path = bf_xasprintf("/volumes/%s", id);
     bf_auto_free char *what = bf_xasprintf("volume %s", id);
 
-    if (bf_cinder_let_go(cloud, id, err) < 0 ||
+    if (settle(cloud, id, err) < 0 || bf_cinder_let_go(cloud, id, err) < 0 ||
         bf_cinder_ask_delete(cloud, path, "volume", BF_E_VOLUME_GONE, err) < 0) {
         if (err->code != BF_E_VOLUME_GONE)
             return -1;
@@ -258,30 +311,6 @@ int bf_cinder_rename(struct bf_cloud *cloud, const char *path, const char *name,
 }
 
 /* --- attachments --- */
-
-/* Ours are those without an instance; other's: with one. */
-static int own_attachments(struct bf_cloud *cloud, const char *volume_id,
-                           struct json_object **ret_attachments, struct bf_error *err)
-{
-    bf_auto_free char *path = bf_xasprintf("/attachments/detail?volume_id=%s", volume_id);
-    bf_auto_json *all = NULL;
-    bf_auto_json *own = json_object_new_array();
-
-    if (bf_cloud_collect(cloud,
-                         &(struct bf_cloud_request){
-                             .service = BF_CLOUD_VOLUME, .path = path, .minor = BF_CINDER_MINOR},
-                         "attachments", &all, err) < 0)
-        return -1;
-    for (size_t i = 0; i < json_object_array_length(all); i++) {
-        struct json_object *attachment = json_object_array_get_idx(all, i);
-
-        if (bf_streq(bf_cloud_text(attachment, "volume_id"), volume_id) &&
-            !bf_cloud_text(attachment, "instance") && bf_cloud_id(attachment, "id"))
-            json_object_array_add(own, json_object_get(attachment));
-    }
-    *ret_attachments = bf_steal(own);
-    return 0;
-}
 
 static int attach(struct bf_cloud *cloud, const char *volume_id, char **ret_id,
                   struct bf_error *err)

@@ -32,6 +32,6 @@ struct bf_rbd_info {
 /* By blockferry-rbd; the cluster not reachable or no key: its error. */
 int bf_rbd_place_info(struct bf_cloud *cloud, const char *uri, struct bf_rbd_info *ret_info,
                       struct bf_error *err);
-/* `verb`: "rollback" (URI with a snapshot) or "flatten". */
+/* `verb`: "settle", "rollback" (URI with a snapshot) or "flatten". */
 int bf_rbd_place_do(struct bf_cloud *cloud, const char *verb, const char *uri,
                     struct bf_deadline deadline, struct bf_error *err);
