@@ -132,6 +132,25 @@ static void odd_images(void)
     refuse("a hard link without data", linked.text, linked.length, BF_E_GUEST_UNSUPPORTED);
 }
 
+/* What the image holds of the wanted modules, of this kernel only. */
+static void modules_of_the_image(void)
+{
+    char scsi[] = "scsi_mod.ko", virtio[] = "virtio.ko", *names[] = {scsi, virtio};
+    bf_auto_error err = BF_ERROR_INIT;
+    bf_auto_buf cpio = {0}, image = {0};
+    struct bf_buf found[2] = {{0}};
+
+    bf_cpio_add(&cpio, "usr/lib/modules/2/kernel/scsi-mod.ko", S_IFREG | 0644, "old", 3);
+    bf_cpio_add(&cpio, "usr/lib/modules/1/kernel/scsi-mod.ko.xz", S_IFREG | 0644, "new!", 4);
+    bf_cpio_add(&cpio, "lib/modules/1/virtio_ring.ko", S_IFREG | 0644, "x", 1);
+    bf_cpio_end(&cpio);
+    ok(bf_compress(BF_INITRD_XZ, cpio.text, cpio.length, &image, &err) == 0, "an image");
+    ok(bf_initrd_take_modules(image.text, image.length, "1", names, 2, found, &err) == 0, "taken");
+    ok(found[0].length == 4 && memcmp(found[0].text, "new!", 4) == 0, "of the kernel's version");
+    is_u64(found[1].length, 0, "a longer name is another module");
+    bf_buf_done(&found[0]);
+}
+
 /* Damaged at random places: any answer is fine, only a wild access is not (sanitizer builds). */
 static void damage(enum bf_initrd_method method)
 {
@@ -180,6 +199,7 @@ int main(void)
     }
     content();
     odd_images();
+    modules_of_the_image();
     damage(BF_INITRD_PLAIN);
     damage(BF_INITRD_GZIP);
     bomb();
