@@ -43,8 +43,8 @@
 static const struct bf_cli_option none[] = {END};
 static const struct bf_cli_option ends[] = {NO_WAIT, END};
 static const struct bf_cli_option platform_add[] = {
-    {"type", "TYPE", "libvirt or vmware", false, BF_WORD_NONE, "libvirt vmware"},
-    VALUE("url", "URL", "where it is: a libvirt URI, https://HOST of a vCenter"),
+    {"type", "TYPE", "libvirt, openstack or vmware", false, BF_WORD_NONE, "libvirt openstack vmware"},
+    VALUE("url", "URL", "where it is: a libvirt URI, Keystone's URL, https://HOST of a vCenter"),
     VALUE("user", "NAME", "log in as; the password is asked for unless given"),
     {"password-file", "FILE", "read the password from a file", false, BF_WORD_FILE, NULL},
     VALUE("password-fd", "N", "read the password from a descriptor"),
