@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between the service and a cloud's API: passes everything on, and does harm where a test asks for it.
+
+What is behind it is the real cloud: the proxy adds the moment (just before or after a call that the
+test names) and the answers that a healthy service never gives.
+"""
+import http.client
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+SERVICES = {"volume": "volumev3", "compute": "compute", "network": "network"}
+
+
+class Rule:
+    """What happens to calls that match: `count` times, then no more."""
+
+    def __init__(self, method, pattern, action, count):
+        self.method = method
+        self.pattern = re.compile(pattern)
+        self.action = action
+        self.left = count
+        self.hits = 0
+        self.hit = threading.Event()
+
+    def take(self, method, path):
+        if self.left <= 0 or method != self.method or not self.pattern.search(path):
+            return False
+        self.left -= 1
+        self.hits += 1
+        return True
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def forward(self):
+        """Status, headers and body of the real service."""
+        real = http.client.HTTPConnection(self.server.real, timeout=120)
+        try:
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
+            real.request(self.command, self.path, self.body, headers)
+            answer = real.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            real.close()
+
+    def reply(self, status, headers, body, length=None):
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in ("connection", "content-length", "transfer-encoding", "date", "server"):
+                self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def handle_any(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        self.body = self.rfile.read(length) if length else None
+        proxy = self.server.proxy
+        proxy.seen.append((self.command, self.path, self.headers.get("X-Auth-Token", "")))
+        rule = next((one for one in proxy.rules if one.take(self.command, self.path)), None)
+        try:
+            if rule:
+                try:
+                    rule.action(self)
+                finally:
+                    rule.hit.set()
+            else:
+                self.reply(*self.forward())
+        except OSError:  # nobody there, or nobody listens any more
+            self.close_connection = True
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
+
+
+class Proxy:
+    def __init__(self, cloud):
+        """Of a session of lab.Cloud, whose catalogue it reads."""
+        self.rules = []
+        self.seen = []
+        self.servers = []
+        self.endpoints = {}
+        for ours, theirs in SERVICES.items():
+            url = urlsplit(cloud.urls[theirs])
+            server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            server.daemon_threads = True
+            server.real = url.netloc
+            server.proxy = self
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            self.servers.append(server)
+            self.endpoints[ours] = f"http://127.0.0.1:{server.server_port}{url.path}"
+
+    def rule(self, method, pattern, action, count=1):
+        one = Rule(method, pattern, action, count)
+        self.rules.append(one)
+        return one
+
+    def calm(self):
+        self.rules.clear()
+        self.seen.clear()
+
+    def close(self):
+        for server in self.servers:
+            server.shutdown()
+            server.server_close()
+
+
+# --- actions ---
+
+def before(harm):
+    def act(handler):
+        harm()
+        handler.reply(*handler.forward())
+    return act
+
+
+def after(harm):
+    """The call is done, its answer comes when the harm is done, too."""
+    def act(handler):
+        answer = handler.forward()
+        harm()
+        handler.reply(*answer)
+    return act
+
+
+def truncated(handler):
+    status, headers, body = handler.forward()
+    handler.reply(status, headers, body[:len(body) // 2], len(body))
+    handler.close_connection = True
+
+
+def not_json(handler):
+    handler.forward()
+    handler.reply(200, [("Content-Type", "text/html")], b"<html><body>It works!</body></html>")
+
+
+def huge(handler):
+    """50 MiB of well-formed JSON."""
+    handler.forward()
+    body = b'{"volumes": [' + b'{"id": "x"},' * (50 * 1024 * 1024 // 12) + b'{"id": "x"}]}'
+    handler.reply(200, [("Content-Type", "application/json")], body)
