@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "guest/kvm_probe.h"
+#include "nbd/uri.h"
 
 /* A socket's path has at most 107 bytes. */
 #define SOCKET_DIRECTORY_MAX 72
@@ -18,6 +19,29 @@ static void add(struct bf_appliance_env *env, const char *name, const char *valu
     env->list[env->count] = env->texts[env->count];
     env->count++;
     env->list[env->count] = NULL;
+}
+
+/* libguestfs takes a cluster's configuration from the environment only, so there can be but one. */
+static int add_ceph(const struct bf_convert_request *request, struct bf_appliance_env *env,
+                    struct bf_error *err)
+{
+    bf_auto_free char *conf = NULL;
+
+    for (size_t i = 0; i < request->disk_count; i++) {
+        bf_cleanup(bf_uri_done) struct bf_uri uri = {0};
+
+        if (!bf_starts_with(request->disks[i]->uri, "rbd:"))
+            continue;
+        if (bf_uri_parse(request->disks[i]->uri, &uri, err) < 0)
+            return -1;
+        if (conf && !bf_streq(conf, uri.rbd_conf))
+            return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "the disks are on two Ceph clusters");
+        if (!conf)
+            conf = bf_xstrdup(uri.rbd_conf);
+    }
+    if (conf)
+        add(env, "CEPH_CONF", conf);
+    return 0;
 }
 
 int bf_appliance_env_init(const struct bf_convert_request *request, const char *tmp_directory,
@@ -31,8 +55,14 @@ int bf_appliance_env_init(const struct bf_convert_request *request, const char *
 
     if (cache && bf_directory_make(cache, 0700, err) < 0)
         return -1;
-    if (bf_kvm_probe_run(&probe, request->deadline, request->cancel_fd, &kvm, NULL, err) < 0)
+    if (add_ceph(request, &env, err) < 0) {
+        bf_appliance_env_done(&env);
         return -1;
+    }
+    if (bf_kvm_probe_run(&probe, request->deadline, request->cancel_fd, &kvm, NULL, err) < 0) {
+        bf_appliance_env_done(&env);
+        return -1;
+    }
     add(&env, "LIBGUESTFS_BACKEND", "direct");
     if (!kvm)
         add(&env, "LIBGUESTFS_BACKEND_SETTINGS", "force_tcg");

@@ -8,7 +8,7 @@
 
 #include "guest/convert.h"
 
-#define BF_APPLIANCE_ENV_MAX 8
+#define BF_APPLIANCE_ENV_MAX 9
 
 struct bf_appliance_env {
     char *texts[BF_APPLIANCE_ENV_MAX];

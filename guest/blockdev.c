@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "guest/export.h"
 #include "guest/nbd_uri.h"
+#include "nbd/uri.h"
 
 static int file_node(const char *path, struct json_object **ret_node, struct bf_error *err)
 {
@@ -69,6 +70,29 @@ static int nbd_node(const struct bf_endpoint_spec *disk, struct json_object **re
     return 0;
 }
 
+static int rbd_node(const char *text, struct json_object **ret_node, struct bf_error *err)
+{
+    bf_cleanup(bf_uri_done) struct bf_uri uri = {0};
+    struct json_object *node;
+
+    if (bf_uri_parse(text, &uri, err) < 0)
+        return -1;
+    node = json_object_new_object();
+    bf_json_add_string(node, "driver", "rbd");
+    bf_json_add_string(node, "pool", uri.rbd_pool);
+    bf_json_add_string(node, "image", uri.rbd_image);
+    if (uri.rbd_namespace)
+        bf_json_add_string(node, "namespace", uri.rbd_namespace);
+    if (uri.rbd_snapshot)
+        bf_json_add_string(node, "snapshot", uri.rbd_snapshot);
+    if (uri.rbd_conf)
+        bf_json_add_string(node, "conf", uri.rbd_conf);
+    if (uri.rbd_id)
+        bf_json_add_string(node, "user", uri.rbd_id);
+    *ret_node = node;
+    return 0;
+}
+
 int bf_export_blockdev(const struct bf_endpoint_spec *disk, char **ret_json,
                        const char **ret_tls_directory, struct bf_error *err)
 {
@@ -82,6 +106,9 @@ int bf_export_blockdev(const struct bf_endpoint_spec *disk, char **ret_json,
                        disk->uri, format);
     if (bf_starts_with(disk->uri, "nbd")) {
         if (nbd_node(disk, &protocol, &tls_directory, err) < 0)
+            return -1;
+    } else if (bf_starts_with(disk->uri, "rbd:")) {
+        if (rbd_node(disk->uri, &protocol, err) < 0)
             return -1;
     } else if (file_node(disk->uri, &protocol, err) < 0) {
         return -1;

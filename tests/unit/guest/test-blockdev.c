@@ -49,6 +49,10 @@ int main(void)
     expect("nbd+unix:///vda?socket=/run/a%2cb,c.sock", "raw", NULL,
            "\"server\":{\"type\":\"unix\",\"path\":\"/run/a,b,c.sock\"}");
     expect("nbds://h2/x", "raw", "/pki", "\"tls-creds\":\"tls\"");
+    expect("rbd:vms/disk%201@p1?conf=/etc/ceph/x.conf&id=mover", "raw", NULL,
+           "{\"driver\":\"rbd\",\"pool\":\"vms\",\"image\":\"disk 1\",\"snapshot\":\"p1\","
+           "\"conf\":\"/etc/ceph/x.conf\",\"user\":\"mover\"}");
+    refuse("rbd:vms", "raw", BF_E_URI);
     refuse("relative", "raw", BF_E_URI);
     refuse("/no/such/file", "raw", BF_E_ENDPOINT_OPEN);
     refuse("/etc", "raw", BF_E_ENDPOINT_OPEN);
