@@ -27,7 +27,7 @@ static struct json_object *volume_of_key(struct json_object *volumes, const char
 
 static int wanted_volumes(struct bf_cloud *cloud, const struct bf_snapshot_request *request,
                           struct json_object *server, struct json_object **ret_wanted,
-                          struct bf_error *err)
+                          struct json_object **ret_hardware, struct bf_error *err)
 {
     bf_auto_json *all = NULL;
     bf_auto_json *wanted = json_object_new_array();
@@ -43,6 +43,12 @@ static int wanted_volumes(struct bf_cloud *cloud, const struct bf_snapshot_reque
         if (!bf_cloud_id(item, "attachment"))
             return bf_fail(err, BF_E_MACHINE_STATE, 0, "disk %s is not attached just now", *key);
         json_object_array_add(wanted, json_object_get(item));
+    }
+    for (size_t i = 0; i < json_object_array_length(all); i++) {
+        struct json_object *volume = bf_cloud_at(json_object_array_get_idx(all, i), "volume");
+
+        if (bf_cloud_bool(volume, "bootable") && !*ret_hardware)
+            *ret_hardware = json_object_get(bf_cloud_at(volume, "volume_image_metadata"));
     }
     *ret_wanted = bf_steal(wanted);
     return 0;
@@ -172,16 +178,18 @@ static int source_snapshot(struct bf_platform *platform, const struct bf_snapsho
     struct bf_cloud *cloud = bf_cloud_of(platform);
     bf_auto_json *server = NULL;
     bf_auto_json *volumes = NULL;
+    bf_auto_json *hardware = NULL;
     struct bf_cloud_take take = {.tag = request->tag, .quiesce = request->quiesce};
 
     if (bf_nova_server(cloud, request->machine_id, &server, err) < 0 ||
-        wanted_volumes(cloud, request, server, &volumes, err) < 0) {
+        wanted_volumes(cloud, request, server, &volumes, &hardware, err) < 0) {
         if (err->code == BF_E_NO_SUCH_MACHINE)
             bf_error_recode(err, BF_E_MACHINE_GONE);
         return -1;
     }
     take.server = server;
     take.volumes = volumes;
+    take.hardware = hardware;
     take.snapshots = json_object_new_object();
     struct bf_snapshot *snapshot = bf_xcalloc(1, sizeof(*snapshot));
     int rc = bf_cloud_take_snapshots(cloud, &take, err);

@@ -20,7 +20,8 @@ int bf_cloud_source_precheck(struct bf_platform *platform, const struct bf_machi
 struct bf_cloud_take {
     const char *tag;
     struct json_object *server;
-    struct json_object *volumes; /* those wanted, of bf_cloud_server_volumes() */
+    struct json_object *volumes;  /* those wanted, of bf_cloud_server_volumes() */
+    struct json_object *hardware; /* of the boot volume, which may not be among them; borrowed */
     enum bf_quiesce quiesce;
     struct json_object *snapshots; /* out: key -> Cinder's snapshot, available */
     bool quiesced;

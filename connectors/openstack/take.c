@@ -301,23 +301,11 @@ static int take_by_image(struct bf_cloud *cloud, struct bf_cloud_take *take, str
 
 /* --- which way --- */
 
-static struct json_object *hardware_of(const struct bf_cloud_take *take)
-{
-    for (size_t i = 0; i < count_of(take); i++) {
-        struct json_object *volume =
-            bf_cloud_at(json_object_array_get_idx(take->volumes, i), "volume");
-
-        if (bf_cloud_bool(volume, "bootable"))
-            return bf_cloud_at(volume, "volume_image_metadata");
-    }
-    return NULL;
-}
-
 /* Nova freezes only with the agent's property, and tells that it could not only with the other. */
 static int try_quiesced(struct bf_cloud *cloud, struct bf_cloud_take *take, bool *ret_taken,
                         struct bf_error *err)
 {
-    struct json_object *hardware = hardware_of(take);
+    struct json_object *hardware = take->hardware;
     bool agent = bf_cloud_bool(hardware, "hw_qemu_guest_agent");
     bool sure = bf_cloud_bool(hardware, "os_require_quiesce");
 
