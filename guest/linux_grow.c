@@ -36,11 +36,18 @@ static const struct bf_filesystem *content_of(const struct bf_session *session, 
     return NULL;
 }
 
-static bool can_grow(const struct bf_filesystem *content)
+/* XFS's tools are a package of their own (libguestfs-xfs). */
+static bool can_grow(const struct bf_session *session, const struct bf_filesystem *content)
 {
-    return content && content->type &&
-           (bf_starts_with(content->type, "ext") || bf_streq(content->type, "xfs") ||
-            bf_streq(content->type, "btrfs") || bf_streq(content->type, "LVM2_member"));
+    char name[] = "xfs";
+    char *const xfs[] = {name, NULL};
+
+    if (!content || !content->type)
+        return false;
+    if (bf_streq(content->type, "xfs"))
+        return guestfs_feature_available(session->g, xfs) == 1;
+    return bf_starts_with(content->type, "ext") || bf_streq(content->type, "btrfs") ||
+           bf_streq(content->type, "LVM2_member");
 }
 
 /* File systems grow while they are mounted; ext would want a full check otherwise. */
@@ -106,7 +113,7 @@ static int grow_partition(struct bf_session *session, const char *device, const 
     bf_auto_free char *name = bf_xasprintf("%s%d", device, last->part_num);
     const struct bf_filesystem *content = content_of(session, name);
 
-    if (!can_grow(content) || (!bf_streq(table, "gpt") && last->part_num > 4)) {
+    if (!can_grow(session, content) || (!bf_streq(table, "gpt") && last->part_num > 4)) {
         bf_session_warn(session, "%s, the last partition, cannot grow (%s)", name,
                         content && content->type ? content->type : "unknown content");
         return 0;

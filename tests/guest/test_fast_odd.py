@@ -108,7 +108,7 @@ def suse_on_xfs(path):
 def test_suse_by_path_grows_on_gpt(lab, made):
     clone = lab.clone(made("suse", suse_on_xfs), size="1G")
     report = lab.convert("--mac", MACS[0], clone, mode="fast", grow=True)
-    assert "error" not in report, report["error"]
+    assert "error" not in report, report["error"]["message"]
     changes = report["log_tail"]
     for text in ("/etc/fstab: device names by UUID", "/boot/grub2/grub.cfg: device names by UUID",
                  "/etc/sysconfig/kernel", "/dev/sda2: the partition ends where the disk does",
