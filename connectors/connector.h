@@ -3,10 +3,10 @@
  * Part 2 is source.h, part 3 is target.h.
  *
  * A platform handle is one logged-in endpoint.  The service calls the front
- * functions of these three headers; only connector.c touches a connector's ops
- * table (ops.h), asserts the preconditions and that failure always carries an
- * error.  Optional operations that a connector does not have take the fallback
- * documented at the function.
+ * functions of these three headers; only connector.c, source.c and target.c
+ * touch a connector's ops table (ops.h), assert the preconditions and that
+ * failure always carries an error.  Optional operations that a connector does not have take the
+ * fallback documented at the function.
  *
  * Threads:   one thread at a time per handle; each job opens its own.
  *            bf_platform_cancel() alone may come from any thread.

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a connector implements; docs/adding-a-connector.md is its guide.
  *
- * Only connector.c calls through these tables.  It has checked the arguments, the tag's form and
- * that the call was not cancelled; it asserts that failure and a set error come together and
- * that outputs are set on success.  The comment of each operation is at its front function
- * in connector.h, source.h and target.h; here is only what differs.
+ * Only connector.c, source.c and target.c call through these tables.  They have checked the
+ * arguments, the tag's form and that the call was not cancelled; they assert that failure and a set
+ * error come together and that outputs are set on success.  The comment of each operation is at its
+ * front function in connector.h, source.h and target.h; here is only what differs.
  *
  * "Optional" members may be NULL: the front then does what is said beside them.
  */
