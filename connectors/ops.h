@@ -85,7 +85,9 @@ struct bf_target_ops {
     /* Optional: machines start with the firmware's own variables. */
     int (*takes_firmware_vars)(struct bf_platform *platform, const struct bf_machine *machine,
                                size_t size, char **ret_why, struct bf_error *err);
-    /* Optional: nothing to clean. */
+    /* Optional, both: nothing to clean. */
+    int (*hand_over_volume)(struct bf_platform *platform, const char *volume_ref,
+                            struct bf_error *err);
     int (*hand_over_machine)(struct bf_platform *platform, const char *machine_ref,
                              struct bf_error *err);
 };

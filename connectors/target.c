@@ -279,6 +279,18 @@ int bf_target_delete_machine(struct bf_platform *platform, const char *machine_r
                           platform->ops->target->delete_machine(platform, machine_ref, err), err);
 }
 
+int bf_target_hand_over_volume(struct bf_platform *platform, const char *volume_ref,
+                               struct bf_error *err)
+{
+    assert(volume_ref);
+    if (enter_target(platform, false, err) < 0)
+        return -1;
+    if (!platform->ops->target->hand_over_volume)
+        return 0;
+    return bf_front_leave(platform,
+                          platform->ops->target->hand_over_volume(platform, volume_ref, err), err);
+}
+
 int bf_target_hand_over_machine(struct bf_platform *platform, const char *machine_ref,
                                 struct bf_error *err)
 {

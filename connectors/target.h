@@ -33,6 +33,11 @@ int bf_target_resize_volume(struct bf_platform *platform, const char *volume_ref
 int bf_target_delete_volume(struct bf_platform *platform, const char *volume_ref,
                             struct bf_error *err);
 
+/* The volume and its points are the admin's from now on: nobody holds them, without our tags.  Gone
+ * already: success. */
+int bf_target_hand_over_volume(struct bf_platform *platform, const char *volume_ref,
+                               struct bf_error *err);
+
 /* Open a volume for one round's writing.  `full`: the round will write every byte that is not zero
  * of the whole disk, and what the volume held may be discarded; otherwise it brings changes on top
  * of the last point.  `tag` names the round: after a crash the same tag reopens what the round

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "connectors/target.h"
 #include "daemon/context.h"
 #include "daemon/firmware_vars.h"
 #include "daemon/ledger.h"
@@ -201,6 +202,22 @@ static int hand_over_rows(struct bf_service *service, void *user, struct bf_erro
     return r;
 }
 
+/* The platform lets them go before the ledger does: whoever tries again finds the rows. */
+static int hand_over_volumes(struct bf_job *job, struct bf_error *err)
+{
+    const struct bf_inputs *inputs = bf_job_inputs(job);
+    struct bf_platform *target;
+
+    if (bf_job_target(job, &target, err) != 0)
+        return -1;
+    for (size_t i = 0; i < inputs->volume_count; i++) {
+        if (inputs->volumes[i].ref &&
+            bf_target_hand_over_volume(target, inputs->volumes[i].ref, err) != 0)
+            return bf_fail_in(err, "disk %s", inputs->volumes[i].disk_key);
+    }
+    return 0;
+}
+
 struct forget {
     const struct bf_inputs *inputs;
 };
@@ -239,7 +256,8 @@ int bf_points_remove_all(struct bf_job *job, bool hand_over, struct bf_error *er
     forget.inputs = bf_job_inputs(job);
     /* The rows first: from then on the ledger alone knows the volumes, and what cannot be deleted
      * now is the janitor's. */
-    if (hand_over && bf_job_transaction(job, hand_over_rows, id, err) != 0)
+    if (hand_over &&
+        (hand_over_volumes(job, err) != 0 || bf_job_transaction(job, hand_over_rows, id, err) != 0))
         return -1;
     if (bf_job_transaction(job, forget_rows, &forget, err) != 0)
         return -1;

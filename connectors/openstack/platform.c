@@ -165,6 +165,7 @@ static const struct bf_target_ops target_ops = {
     .machine_id = bf_cloud_machine_id,
     .console = bf_cloud_console,
     .delete_machine = bf_cloud_delete_machine,
+    .hand_over_volume = bf_cloud_hand_over_volume,
     .hand_over_machine = bf_cloud_hand_over_machine,
 };
 

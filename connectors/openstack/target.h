@@ -77,6 +77,8 @@ int bf_cloud_console(struct bf_platform *platform, const char *machine_ref, size
                      char **ret_text, struct bf_error *err);
 int bf_cloud_delete_machine(struct bf_platform *platform, const char *machine_ref,
                             struct bf_error *err);
+int bf_cloud_hand_over_volume(struct bf_platform *platform, const char *volume_ref,
+                              struct bf_error *err);
 int bf_cloud_hand_over_machine(struct bf_platform *platform, const char *machine_ref,
                                struct bf_error *err);
 int bf_cloud_target_precheck(struct bf_platform *platform, const struct bf_machine *machine,

@@ -187,6 +187,55 @@ int bf_cloud_delete_volume(struct bf_platform *platform, const char *volume_ref,
     return bf_cinder_delete_volume(cloud, id, err);
 }
 
+/* Our notes on a volume or a snapshot; the tag last, by which it is found. */
+static int remove_marks(struct bf_cloud *cloud, const char *path, struct bf_error *err)
+{
+    static const char *const keys[] = {BF_CLOUD_ROUND_KEY, BF_CLOUD_USED_KEY, BF_CLOUD_KIND_KEY,
+                                       BF_CLOUD_TAG_KEY};
+
+    for (size_t i = 0; i < bf_array_length(keys); i++) {
+        if (bf_cinder_set_metadata(cloud, path, keys[i], NULL, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int hand_over(struct bf_cloud *cloud, const char *id, struct bf_error *err)
+{
+    bf_auto_free char *path = bf_xasprintf("/volumes/%s", id);
+    bf_auto_json *points = NULL;
+    bool was_let_go = false;
+
+    if (ready_for_snapshots(cloud, id, &was_let_go, err) < 0 ||
+        bf_cinder_snapshots(cloud, id, &points, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(points); i++) {
+        struct json_object *point = json_object_array_get_idx(points, i);
+        bf_auto_free char *at = bf_xasprintf("/snapshots/%s", bf_cloud_id(point, "id"));
+
+        if (bf_cloud_text(point, "metadata/" BF_CLOUD_TAG_KEY) && remove_marks(cloud, at, err) < 0)
+            return -1;
+    }
+    if (bf_cinder_let_go(cloud, id, err) < 0)
+        return -1;
+    return remove_marks(cloud, path, err);
+}
+
+int bf_cloud_hand_over_volume(struct bf_platform *platform, const char *volume_ref,
+                              struct bf_error *err)
+{
+    bf_auto_free char *id = NULL;
+
+    if (bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0)
+        return -1;
+    if (hand_over(bf_cloud_of(platform), id, err) == 0)
+        return 0;
+    if (err->code != BF_E_VOLUME_GONE)
+        return -1;
+    bf_error_clear(err);
+    return 0;
+}
+
 /* --- writing --- */
 
 /* The snapshot that a volume's present content was made from: our newest point.  NULL: none. */

@@ -257,6 +257,23 @@ def test_cutover_to_the_other_project(world, server):
     assert world.left(world.source) == [] and world.left(world.target) == []
 
 
+def test_volumes_handed_over_are_free(world, server):
+    world.replicate("source", SERVER, "target", "h",
+                    {"storage": "rbd-b", "default_network": "prod", "isolated_network": "isolated"})
+    api = world.target.cloud
+    ours = [one["id"] for one in api.get("volumev3", "/volumes/detail")["volumes"]
+            if "blockferry" in one["metadata"]]
+    assert len(ours) == 2
+    world.daemon.do("h", "remove")
+    assert world.left(world.target) == [] and world.left(world.source) == [] and world.daemon.ledger() == []
+    for volume in ours:
+        one = api.get("volumev3", f"/volumes/{volume}")["volume"]
+        assert one["status"] == "available" and one["attachments"] == [], one
+        for point in api.get("volumev3", f"/snapshots/detail?volume_id={volume}")["snapshots"]:
+            world.target.remove("volumev3", f"/snapshots/{point['id']}")
+        world.target.remove("volumev3", f"/volumes/{volume}")
+
+
 def test_to_libvirt(world, server):
     one = world.replicate("source", SERVER, "kvm", "k", {"default_network": "lab", "isolated_network": "isolated"})
     assert one["last_round"]["kind"] == "full"
