@@ -164,10 +164,7 @@ static int check_findings(struct json_object *plan, struct bf_error *err)
 
     for (size_t i = 0; i < json_object_array_length(findings); i++) {
         struct json_object *item = json_object_array_get_idx(findings, i);
-        const char *level = bf_plan_text(item, "level");
 
-        if (level && !bf_plan_text(item, "severity"))
-            bf_json_add_string(item, "severity", level);
         if (!bf_plan_text(item, "id") || !bf_plan_text(item, "found") ||
             !is_one_of(bf_plan_text(item, "severity"), severities))
             return bf_fail(err, BF_E_PROTOCOL, 0, "findings[%zu] of the plan is malformed", i);

@@ -3,8 +3,9 @@
  *
  * Made without writing anything, kept with the replication, used by the launches:
  *
- *   {"version": 1, "made_us": 0, "inputs": {},        what it depends on; the service's
- * (daemon/plan.h) "os": {"type": "linux"|"windows"|"unknown", "product", "version", "arch"},
+ *   {"version": 1, "made_us": 0,
+ *    "inputs": {},                                  what it depends on (daemon/plan.h)
+ *    "os": {"type": "linux"|"windows"|"unknown", "product", "version", "arch"},
  *    "root": "/dev/sda1", "firmware": "bios"|"uefi", "bootloader": "grub2",
  *    "method": "none"|"fast"|"v2v"|"windows",
  *    "changes": [{"what", "path", "why"}],

@@ -242,7 +242,7 @@ void bf_copy_options_help(FILE *stream)
         else
             snprintf(name, sizeof(name), "--%s%s%s", row->name, row->argument ? " " : "",
                      row->argument ? row->argument : "");
-        fprintf(stream, "  %-26s %s\n", name, row->help);
+        fprintf(stream, "  %-31s %s\n", name, row->help);
     }
     fprintf(stream, "\nThe manual page blockferry-copy(1) says more.\n");
 }

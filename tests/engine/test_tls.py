@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import MIB, make_dirty, make_disk, run_copy, same, start_copy
+from conftest import MIB, SLOW, make_dirty, make_disk, run_copy, same, start_copy
 
 SOON = ["--deadline", "5", "--reconnect", "2"]
 
@@ -230,4 +230,5 @@ def test_tls_costs_far_less_than_by_the_slow_cipher(work, psk):
     # Whatever else the host does only adds to a run: the least of several is the program's own.
     ours = min(cpu() for _ in range(4))
     slow = min(cpu(GNUTLS_SYSTEM_PRIORITY_FILE=str(work / "slow")) for _ in range(3))
-    assert ours * 2 < slow, (ours, slow)
+    # Sanitizers slow our own code down and leave GnuTLS as it is.
+    assert ours * (2 if SLOW == 1 else 1) < slow, (ours, slow)

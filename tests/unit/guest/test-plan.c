@@ -60,14 +60,14 @@ static void test_foreign(void)
 {
     bf_auto_error err = BF_ERROR_INIT;
     bf_auto_json *got = NULL;
-    bf_auto_json *answer =
-        parse("{\"version\":1,\"method\":\"fast\"," REST ",\"findings\":[{\"id\":\"a\",\"level\":"
-              "\"info\",\"found\":\"x\\u001b[31m\\nred\"}]}");
+    bf_auto_json *answer = parse("{\"version\":1,\"method\":\"fast\"," REST
+                                 ",\"findings\":[{\"id\":\"a\",\"severity\":"
+                                 "\"info\",\"found\":\"x\\u001b[31m\\nred\"}]}");
     struct json_object *finding;
 
     ok(bf_plan_take(answer, &got, &err) == 0, "a plan of another writer");
     finding = json_object_array_get_idx(bf_plan_part(got, "findings"), 0);
-    is_string(bf_plan_text(finding, "severity"), "info", "a level is a severity");
+    is_string(bf_plan_text(finding, "severity"), "info", "its finding");
     ok(!strpbrk(bf_plan_text(finding, "found"), "\033\n"), "control characters are gone");
     refused("[]", "no object");
     refused("{\"version\":2,\"method\":\"fast\"," REST ",\"findings\":[]}", "another version");
