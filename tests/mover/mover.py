@@ -120,6 +120,7 @@ class Mover:
         """A raw file becomes a disk of this id."""
         self.count += 1
         name = f"d{self.count}"
+        seen = len(self.console())
         self.monitor.ask("blockdev-add", driver="raw", **{"node-name": name}, file={"driver": "file", "filename": path})
         if bus == "virtio":
             self.monitor.ask("device_add", driver="virtio-blk-pci", drive=name, id=f"dev-{name}", serial=identity,
@@ -128,7 +129,7 @@ class Mover:
             self.monitor.ask("device_add", driver="scsi-hd", drive=name, id=f"dev-{name}", serial=identity,
                              bus="scsi.0", wwn=0x5000c50000000000 + self.count)
         if wait:
-            self.wait_console(f"DISK here id={identity} ", 20)
+            self.wait_console(f"DISK here id={identity} ", 20, after=seen)
         return name
 
     def detach(self, name):

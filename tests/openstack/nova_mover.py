@@ -20,8 +20,8 @@ class NovaMover:
 
     def __init__(self, project, *options):
         # Another one in each lab: all labs have the same subnets, and this host has one routing table.
-        last = int(project.lab.lab.address.split(".")[-1]) % 100 + 100
-        self.address, self.host = f"10.77.1.{last}", f"10.77.1.{last + 100}"
+        last = int(project.lab.lab.address.split(".")[-1]) % 75 + 100
+        self.address, self.host = f"10.77.1.{last}", f"10.77.1.{last + 75}"
         self.project = project
         with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="bf-mover.") as directory:
             image = os.path.join(directory, "mover.raw")

@@ -29,7 +29,7 @@ def world(cloud):
         "user": "target", "password": PROJECTS["target"],
         "options": {"project_name": "target", "project_domain_id": "default", "user_domain_id": "default",
                     "region_name": "RegionOne", "ceph_conf": cloud.conf, "ceph_user": "mover",
-                    "endpoints": one.proxy.endpoints}})
+                    **{f"{kind}_endpoint": url for kind, url in one.proxy.endpoints.items()}}})
     one.admin = cloud.project("target", admin=True)
     one.machine("sector", MAC)
     yield one
