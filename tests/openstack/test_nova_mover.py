@@ -9,7 +9,7 @@ import pytest
 
 from cloud import run
 from nova_mover import NovaMover
-from test_connector import SIZE, CloudSeam, copy, new_tag, pattern_file, volume_id, write_round
+
 
 pytestmark = pytest.mark.timeout(600)
 COPY = os.environ.get("BLOCKFERRY_COPY", "blockferry-copy")
@@ -65,50 +65,3 @@ def content(cloud, volume):
             active = json.load(file)["active"]
     path = f"{directory}/{active}"
     return json.loads(run("qemu-img", "info", "--output=json", "-U", path))["format"], path
-
-
-def test_rounds_through_a_mover(cloud, mover, tmp_path):
-    """The seam: full, delta, a round that is dropped, one taken up again after a kill, clone, removal."""
-    tls = ("--target-tls-certificates", mover.certificates)
-    options = {"mover": mover.server, "mover_address": mover.address, "mover_certificates": mover.certificates}
-
-    def same(volume, path):
-        kind, stored = content(cloud, volume)
-        run("qemu-img", "compare", "-f", "raw", "-F", kind, path, stored)
-
-    with CloudSeam(cloud) as seam:
-        seam.open("target", p="lab", mover_slots="2", **options)
-        made = seam.call("create_volume", tag=new_tag(), name="web1 vda", disk="vda", size=SIZE,
-                         storage="file")["volume"]
-        volume = volume_id(made)
-        one = pattern_file(tmp_path / "one", SIZE, at=8 * MIB)
-        first, second, lost = new_tag(), new_tag(), new_tag()
-        write_round(seam, made, first, one, options=tls)
-        point = seam.call("make_point", volume=made, tag=first)["point"]
-        same(volume, one)
-
-        two = pattern_file(tmp_path / "two", SIZE, at=16 * MIB, seed=b"y")
-        write_round(seam, made, lost, two, last=point, options=tls)
-        seam.call("drop_round", volume=made, tag=lost)
-        same(volume, one)
-
-        seam.call("open_volume", volume=made, tag=second, last_point=point)
-        seam.kill()
-        seam.open("target", p="lab", mover_slots="2", **options)
-        write_round(seam, made, second, two, last=point, options=tls)
-        later = seam.call("make_point", volume=made, tag=second)["point"]
-        same(volume, two)
-
-        clone = seam.call("clone_point", volume=made, point=later, tag=new_tag())["clone"]
-        opened = seam.call("open_clone", clone=clone)
-        assert opened["uri"] == mover.uri(volume_id(clone)).replace(":10809", "")  # the usual port is not written
-        copy(one, opened, *tls)
-        seam.call("close_volume", handle=opened["handle"])
-        same(volume_id(clone), one)
-        same(volume, two)
-        seam.call("delete_clone", clone=clone)
-        seam.call("delete_point", volume=made, point=point)
-        seam.call("delete_volume", volume=made)
-        assert seam.tagged() == []
-    attached = mover.project.cloud.get("compute", f"/servers/{mover.server}/os-volume_attachments")
-    assert len(attached["volumeAttachments"]) == 1  # its own
