@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "connectors/libvirt/job_files.h"
 #include "connectors/libvirt/snapshot.h"
 #include "connectors/libvirt/socket_access.h"
 
@@ -60,6 +61,11 @@ static enum phase job_phase(virDomainPtr vir)
     if (type == VIR_DOMAIN_JOB_NONE || operation != VIR_DOMAIN_JOB_OPERATION_BACKUP)
         return PHASE_NONE;
     return scratch_bytes ? PHASE_RUNNING : PHASE_MAKING;
+}
+
+bool bf_libvirt_job_in_making(virDomainPtr vir)
+{
+    return job_phase(vir) == PHASE_MAKING;
 }
 
 int bf_libvirt_job_settle(struct bf_libvirt *lv, virDomainPtr vir, struct bf_libvirt_job *ret_job,
@@ -111,46 +117,6 @@ int bf_libvirt_job_end(struct bf_libvirt *lv, virDomainPtr vir, const char *tag,
             return bf_fail(err, BF_E_BUSY, 0, "backup job %s does not end", tag);
         if (virDomainAbortJob(vir) < 0 && bf_libvirt_last() != VIR_ERR_OPERATION_INVALID)
             return bf_libvirt_fail(lv, err, BF_E_PLATFORM_ERROR, "ending backup job %s", tag);
-    }
-}
-
-/* --- files of a job --- */
-
-static char *socket_path(const struct bf_libvirt *lv, const char *tag)
-{
-    const struct bf_libvirt_conf *conf = &lv->conf;
-
-    return bf_xasprintf(
-        "%s/%s.sock", conf->socket_directory ? conf->socket_directory : conf->work_directory, tag);
-}
-
-static char *scratch_path(const struct bf_libvirt *lv, const struct bf_libvirt_disk *disk,
-                          const char *tag)
-{
-    const char *slash = disk->path ? strrchr(disk->path, '/') : NULL;
-
-    if (lv->conf.scratch_directory)
-        return bf_xasprintf("%s/%s-%s.scratch", lv->conf.scratch_directory, tag, disk->dev);
-    if (slash && bf_streq(disk->type, "file"))
-        return bf_xasprintf("%.*s/%s-%s.scratch", (int)(slash - disk->path), disk->path, tag,
-                            disk->dev);
-    /* A disk that is a device or on the network has no directory beside it. */
-    return bf_xasprintf("/var/lib/libvirt/images/%s-%s.scratch", tag, disk->dev);
-}
-
-void bf_libvirt_job_sweep(const struct bf_libvirt *lv, const struct bf_libvirt_domain *domain,
-                          const char *tag)
-{
-    bf_auto_free char *socket = socket_path(lv, tag);
-    bf_auto_error ignored = BF_ERROR_INIT;
-
-    if (!lv->conf.local)
-        return;
-    (void)bf_file_remove(socket, &ignored);
-    for (size_t i = 0; i < domain->disk_count; i++) {
-        bf_auto_free char *scratch = scratch_path(lv, &domain->disks[i], tag);
-        bf_error_clear(&ignored);
-        (void)bf_file_remove(scratch, &ignored);
     }
 }
 
@@ -276,7 +242,7 @@ static void describe_job(struct making *making)
     making->job = (struct bf_libvirt_job){
         .incremental =
             bf_libvirt_plan_has_delta(plan) ? bf_xstrdup(plan->baseline.checkpoint) : NULL,
-        .socket = conf->local ? socket_path(making->lv, tag) : NULL,
+        .socket = conf->local ? bf_libvirt_job_socket(making->lv, tag) : NULL,
         .address = conf->local ? NULL : bf_xstrdup(conf->nbd_address),
         .port = conf->nbd_port_first,
         .tls = conf->nbd_tls,
@@ -292,7 +258,7 @@ static void describe_job(struct making *making)
             .dev = bf_xstrdup(disk->dev),
             .included = included,
             .full = !delta,
-            .scratch = included ? scratch_path(making->lv, disk, tag) : NULL,
+            .scratch = included ? bf_libvirt_scratch_path(making->lv, disk, tag) : NULL,
         };
     }
 }
@@ -316,6 +282,18 @@ static char *describe_checkpoint(const struct making *making)
     return bf_libvirt_checkpoint_write(plan->request->tag, notes, disks, making->job.disk_count, 0);
 }
 
+/* See job_files.h: who makes the scratch files decides whether a question may kill the machine. */
+static int begin_quietly(struct making *making, const char *xml, const char *checkpoint_xml)
+{
+    if (making->lv->conf.local)
+        return virDomainBackupBegin(making->vir, xml, checkpoint_xml,
+                                    VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL);
+    bf_libvirt_gate_close();
+    int rc = virDomainBackupBegin(making->vir, xml, checkpoint_xml, 0);
+    bf_libvirt_gate_open();
+    return rc;
+}
+
 /* Which port is free on the platform's host is found by trying. */
 static int begin_on_some_port(struct making *making, const char *checkpoint_xml)
 {
@@ -327,7 +305,7 @@ static int begin_on_some_port(struct making *making, const char *checkpoint_xml)
     for (unsigned i = 0; i < PORT_TRIES; i++) {
         making->job.port = conf->nbd_port_first + (first + i) % conf->nbd_port_count;
         bf_auto_free char *xml = bf_libvirt_job_write(&making->job);
-        if (virDomainBackupBegin(making->vir, xml, checkpoint_xml, 0) == 0)
+        if (begin_quietly(making, xml, checkpoint_xml) == 0)
             return 0;
         if (making->job.socket || !strstr(bf_libvirt_last_text(), "Address already in use"))
             return -1;
@@ -346,6 +324,8 @@ static int begin(struct making *making, struct bf_error *err)
     if (making->job.socket && !lv->conf.socket_directory && plan->domain->qemu_user >= 0 &&
         bf_libvirt_socket_share(lv->conf.work_directory, (uid_t)plan->domain->qemu_user, err) < 0)
         return -1;
+    if (lv->conf.local && bf_libvirt_scratch_make(lv, plan->domain, &making->job, err) < 0)
+        return bf_fail_in(err, "machine %s", plan->domain->machine->name);
     free(bf_steal(making->note)); /* of a first try */
     if (bf_libvirt_freeze(lv, making->vir, plan->domain, plan->request->quiesce, &making->frozen,
                           &making->note, err) < 0)

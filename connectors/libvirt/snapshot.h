@@ -49,10 +49,8 @@ int bf_libvirt_job_settle(struct bf_libvirt *lv, virDomainPtr vir, struct bf_lib
 /* End the job if it carries the tag, and wait until it is gone. */
 int bf_libvirt_job_end(struct bf_libvirt *lv, virDomainPtr vir, const char *tag,
                        struct bf_error *err);
-/* Remove the files that a job of this tag, which is gone, left when its machine or libvirtd was
- * killed; no other job has such names. */
-void bf_libvirt_job_sweep(const struct bf_libvirt *lv, const struct bf_libvirt_domain *domain,
-                          const char *tag);
+/* It is just being made: by a service that died in that call, or by another tool. */
+bool bf_libvirt_job_in_making(virDomainPtr vir);
 /* The ref of a running job of ours. */
 void bf_libvirt_job_ref(const struct bf_libvirt_domain *domain, const struct bf_libvirt_job *job,
                         const char *tag, struct bf_libvirt_ref *ret_ref);

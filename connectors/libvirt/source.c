@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "connectors/libvirt/firmware.h"
 #include "connectors/libvirt/image.h"
+#include "connectors/libvirt/job_files.h"
 #include "connectors/libvirt/serve.h"
 #include "connectors/libvirt/snapshot.h"
 

@@ -14,6 +14,7 @@ import pytest
 from seam import Replication, SeamError, new_tag
 
 SERVICE_KILLS = int(os.environ.get("BLOCKFERRY_KILLS", "12"))
+BEGINS = 10
 LIBVIRTD_KILLS = int(os.environ.get("BLOCKFERRY_KILLS", "8"))
 
 
@@ -49,6 +50,35 @@ def check_after(lab, seam, image, replication, tag, pattern):
     replication.compare("sda", image)
     left = [p.name for p in image.parent.iterdir() if p.name.endswith(".scratch")]
     assert not left, left
+
+
+def test_machine_outlives_questions_while_its_jobs_are_made(lab, seam):
+    """Every monitoring tool asks libvirt for block statistics all the time.  QEMU 7.2 does not
+    survive that while it makes a scratch file itself, so it must never be told to."""
+    images = [lab.image(f"q{i}", "16M") for i in range(8)]
+    replication = Replication(seam, lab.guest("q", *images),
+                              [f"sd{letter}" for letter in "abcdefgh"])
+    pid = lab.pids("qemu-system")
+    over = threading.Event()
+
+    def ask():
+        while not over.is_set():
+            subprocess.run(["virsh", "-q", "-c", lab.uri], input="domstats --block q\n" * 100,
+                           text=True, capture_output=True, check=False)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    try:
+        for _ in range(BEGINS):
+            snapshot = replication.snapshot(tag=new_tag())
+            seam.call("machines")
+            seam.call("release", machine=replication.machine, ref=snapshot["ref"])
+    finally:
+        over.set()
+        for asker in askers:
+            asker.join()
+    assert lab.pids("qemu-system") == pid
 
 
 def test_service_killed_at_any_moment(lab, seam, running):
