@@ -160,7 +160,6 @@ void bf_loop_free(struct bf_loop *loop)
 {
     if (!loop)
         return;
-    run_queue(loop);
     sd_event_unref(loop->event);
     if (loop->wake_fd >= 0)
         close(loop->wake_fd);
@@ -193,6 +192,19 @@ void bf_loop_stop(struct bf_loop *loop)
 {
     atomic_store(&loop->stop, true);
     wake(loop);
+}
+
+void bf_loop_drain(struct bf_loop *loop)
+{
+    bool empty = false;
+
+    bf_assert_main();
+    while (!empty) {
+        run_queue(loop);
+        pthread_mutex_lock(&loop->lock);
+        empty = !loop->first;
+        pthread_mutex_unlock(&loop->lock);
+    }
 }
 
 sd_event *bf_loop_event(struct bf_loop *loop)

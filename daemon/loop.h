@@ -23,6 +23,9 @@ void bf_loop_stop(struct bf_loop *loop); /* any thread */
 /* After bf_loop_run() has returned: go on serving posts and calls for at most `timeout_ms`, so that
  * job threads can end. */
 void bf_loop_turn(struct bf_loop *loop, uint64_t timeout_ms);
+/* Run what was posted, and what that posts, until nothing is left; before what the posts use is
+ * freed. */
+void bf_loop_drain(struct bf_loop *loop);
 sd_event *bf_loop_event(struct bf_loop *loop);
 
 /* Abort unless this is the main loop thread: put where state is touched. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -78,12 +79,15 @@ static int serve(struct program *program, struct bf_error *err)
     return bf_loop_run(program->loop, err);
 }
 
-static void close_all(struct program *program)
+static void close_all(struct program *program, int exit_code)
 {
     sd_notify(0, "STOPPING=1");
     bf_api_stop(program->api);
-    if (program->service)
-        bf_service_stop(program->service, STOP_TIMEOUT_MS);
+    if (program->service && !bf_service_stop(program->service, STOP_TIMEOUT_MS)) {
+        /* As after a kill: the store holds what the next start needs. */
+        fflush(NULL);
+        _exit(exit_code);
+    }
     bf_service_free(program->service);
     bf_seal_close(program->seal);
     bf_store_close(program->store);
@@ -118,6 +122,7 @@ int main(int argc, char *argv[])
         r = serve(&program, &err);
     if (r != 0)
         bf_log_error(BF_LOG_ERROR, &err, "blockferryd ends");
-    close_all(&program);
-    return r == 0 ? 0 : bf_kind_exit_code(bf_error_kind(err.code));
+    r = r == 0 ? 0 : bf_kind_exit_code(bf_error_kind(err.code));
+    close_all(&program, r);
+    return r;
 }

@@ -206,7 +206,7 @@ int bf_service_start(struct bf_service *service, struct bf_error *err)
     return bf_scheduler_start(service, err);
 }
 
-void bf_service_stop(struct bf_service *service, uint64_t timeout_ms)
+bool bf_service_stop(struct bf_service *service, uint64_t timeout_ms)
 {
     struct bf_deadline deadline = bf_deadline_in(timeout_ms);
 
@@ -218,6 +218,8 @@ void bf_service_stop(struct bf_service *service, uint64_t timeout_ms)
     bf_job_stop_all(service, deadline);
     while ((service->questions || service->janitor_runs) && !bf_deadline_passed(deadline))
         bf_loop_turn(service->loop, 100);
+    bf_loop_drain(service->loop);
+    return !service->jobs && !service->questions && !service->janitor_runs;
 }
 
 void bf_service_free(struct bf_service *service)

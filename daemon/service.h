@@ -10,6 +10,7 @@
 #pragma once
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -27,8 +28,9 @@ int bf_service_new(struct bf_loop *loop, struct bf_store *store, struct bf_seal 
 /* Take up what the store knows: open jobs, schedule, janitor. */
 int bf_service_start(struct bf_service *service, struct bf_error *err);
 /* End jobs where they are (the next start takes them up) and questions; waits up to the deadline,
- * turning the loop. */
-void bf_service_stop(struct bf_service *service, uint64_t timeout_ms);
+ * turning the loop.  False: some thread did not end in time; then nothing that it may use can be
+ * freed, and only the end of the process stops it. */
+bool bf_service_stop(struct bf_service *service, uint64_t timeout_ms);
 void bf_service_free(struct bf_service *service);
 
 /* --- reads (from the store and live progress) --- */
