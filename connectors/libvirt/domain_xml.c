@@ -124,6 +124,7 @@ static void read_source(xmlDocPtr doc, xmlNodePtr node, struct bf_libvirt_disk *
                         struct bf_machine_disk *out)
 {
     disk->path = bf_xml_text(doc, node, "source/@file|source/@dev");
+    disk->plain = !bf_xml_has(doc, node, "source/slices|source/encryption|encryption");
     disk->pool = bf_xml_text(doc, node, "source/@pool");
     disk->volume = bf_xml_text(doc, node, "source/@volume");
     if (disk->path) {

@@ -13,6 +13,7 @@ struct bf_libvirt_disk {
     char *format; /* "qcow2", "raw", ...; NULL: unknown */
     char *device; /* "disk", "lun", "cdrom", "floppy" */
     char **chain; /* paths of backing images, NULL-terminated; NULL: none, or not known (off) */
+    bool plain;   /* the image is the disk: no part of it only, and no encryption around it */
     bool mirror;  /* a block copy or commit is running on it */
     bool transient;
 };

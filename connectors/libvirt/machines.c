@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "connectors/libvirt/machines.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "connectors/libvirt/job_files.h"
-#include "connectors/libvirt/snapshot.h"
+#include "connectors/libvirt/sizes.h"
 
 /* Asked once a second for a few seconds, a guest that just boots misses the power button. */
 #define PRESS_AGAIN_MS 30000
@@ -79,77 +77,7 @@ int bf_libvirt_is_active(struct bf_libvirt *lv, virDomainPtr vir, bool *ret_acti
     return 0;
 }
 
-/* Longer than a job takes to be made. */
-#define MAKING_MS 30000
-#define LIST_MAKING_MS 2000
-
 /* --- description --- */
-
-/* Sizes from the bulk statistics: "block.N.name" and "block.N.capacity".  Backing files are
- * not among them unless asked for (a backingIndex alone says nothing: the top has one too). */
-static void sizes_from_stats(struct bf_libvirt_domain *domain, virDomainStatsRecordPtr record)
-{
-    unsigned count = 0;
-
-    if (virTypedParamsGetUInt(record->params, record->nparams, "block.count", &count) != 1)
-        return;
-    for (unsigned i = 0; i < count; i++) {
-        char name_field[64], size_field[64];
-        const char *name;
-        unsigned long long capacity;
-        snprintf(name_field, sizeof(name_field), "block.%u.name", i);
-        snprintf(size_field, sizeof(size_field), "block.%u.capacity", i);
-        if (virTypedParamsGetString(record->params, record->nparams, name_field, &name) != 1 ||
-            virTypedParamsGetULLong(record->params, record->nparams, size_field, &capacity) != 1)
-            continue;
-        for (size_t j = 0; j < domain->disk_count; j++) {
-            if (bf_streq(domain->disks[j].dev, name))
-                domain->machine->disks[j].size_bytes = capacity;
-        }
-    }
-}
-
-/* What the statistics did not have; a disk whose image is missing keeps size 0. */
-static void sizes_one_by_one(virDomainPtr vir, struct bf_libvirt_domain *domain)
-{
-    for (size_t i = 0; i < domain->disk_count; i++) {
-        struct bf_machine_disk *disk = &domain->machine->disks[i];
-        virDomainBlockInfo info;
-        if (disk->size_bytes || disk->removable || !disk->source)
-            continue;
-        if (virDomainGetBlockInfo(vir, disk->key, &info, 0) == 0)
-            disk->size_bytes = info.capacity;
-    }
-}
-
-static void sizes_of_one(virDomainPtr vir, struct bf_libvirt_domain *domain)
-{
-    virDomainPtr one[2] = {vir, NULL};
-    virDomainStatsRecordPtr *records = NULL;
-
-    int count = virDomainListGetStats(one, VIR_DOMAIN_STATS_BLOCK, &records, 0);
-    if (count == 1)
-        sizes_from_stats(domain, records[0]);
-    if (count >= 0)
-        virDomainStatsRecordListFree(records);
-    sizes_one_by_one(vir, domain);
-}
-
-/* Asking for sizes while a backup job is being made may end the machine (see job_files.h), and the
- * one who makes it may be another tool, or a call of a service that died.  False: it still is; of a
- * libvirtd that was killed in that moment it will be for ever, and then it does no harm. */
-static bool wait_until_made(struct bf_libvirt *lv, virDomainPtr vir, int64_t ms)
-{
-    struct bf_deadline deadline = bf_deadline_in(ms);
-    bf_auto_error ignored = BF_ERROR_INIT;
-
-    while (bf_libvirt_job_in_making(vir)) {
-        if (bf_deadline_passed(deadline) ||
-            bf_platform_pause(&lv->base, 50, (struct bf_deadline){0}, &ignored) < 0)
-            return false;
-    }
-    return true;
-}
 
 static void resolve_volumes(struct bf_libvirt *lv, struct bf_libvirt_domain *domain)
 {
@@ -207,11 +135,8 @@ int bf_libvirt_describe(struct bf_libvirt *lv, virDomainPtr vir, struct bf_libvi
     if (parse_description(lv, vir, &domain, err) < 0 ||
         get_power(lv, vir, &domain.machine->power, err) < 0)
         return -1;
-    wait_until_made(lv, vir, MAKING_MS);
-    bf_libvirt_gate_enter();
-    sizes_of_one(vir, &domain);
-    bf_libvirt_gate_leave();
     resolve_volumes(lv, &domain);
+    bf_libvirt_sizes(lv, vir, &domain);
     if (domain.machine->power == BF_POWER_ON)
         add_addresses(vir, domain.machine);
     /* A size that could not be had because nobody answers is not a missing image. */
@@ -224,10 +149,9 @@ int bf_libvirt_describe(struct bf_libvirt *lv, virDomainPtr vir, struct bf_libvi
 
 /* --- listing --- */
 
-/* One domain of the listing; `record` NULL: without sizes.  One that vanished meanwhile is left
- * out, which is right. */
-static int list_one(struct bf_libvirt *lv, virDomainPtr vir, virDomainStatsRecordPtr record,
-                    bf_machine_fn *fn, void *user, bool *ret_stop, struct bf_error *err)
+/* One that vanished meanwhile is left out, which is right. */
+static int list_one(struct bf_libvirt *lv, virDomainPtr vir, bf_machine_fn *fn, void *user,
+                    bool *ret_stop, struct bf_error *err)
 {
     bf_auto_libvirt_domain domain = {0};
     bf_auto_error trouble = BF_ERROR_INIT;
@@ -241,53 +165,9 @@ static int list_one(struct bf_libvirt *lv, virDomainPtr vir, virDomainStatsRecor
         bf_error_move(err, &trouble);
         return -1;
     }
-    if (record)
-        sizes_from_stats(&domain, record);
+    bf_libvirt_sizes_quickly(lv, vir, &domain);
     *ret_stop = fn(domain.machine, user) != 0;
     return 0;
-}
-
-/* The machines that may be asked for sizes come first; returns how many those are. */
-static size_t quiet_first(struct bf_libvirt *lv, virDomainPtr *machines, size_t count)
-{
-    size_t quiet = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        virDomainPtr vir = machines[i];
-        if (!wait_until_made(lv, vir, LIST_MAKING_MS))
-            continue;
-        machines[i] = machines[quiet];
-        machines[quiet++] = vir;
-    }
-    return quiet;
-}
-
-static int list_all(struct bf_libvirt *lv, virDomainPtr *machines, size_t count, bf_machine_fn *fn,
-                    void *user, struct bf_error *err)
-{
-    virDomainStatsRecordPtr *records = NULL;
-    bool stop = false;
-    int rc = 0, known = 0;
-    size_t quiet = quiet_first(lv, machines, count);
-
-    if (quiet) {
-        virDomainPtr other = machines[quiet]; /* the list ends with NULL */
-        machines[quiet] = NULL;
-        bf_libvirt_gate_enter();
-        /* NOWAIT: a machine whose monitor is busy must not hold up the list of thousands. */
-        known = virDomainListGetStats(machines, VIR_DOMAIN_STATS_BLOCK, &records,
-                                      VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT);
-        bf_libvirt_gate_leave();
-        machines[quiet] = other;
-    }
-    if (known < 0)
-        return bf_libvirt_fail(lv, err, BF_E_PLATFORM_ERROR, "list of machines");
-    for (int i = 0; i < known && rc == 0 && !stop; i++)
-        rc = list_one(lv, records[i]->dom, records[i], fn, user, &stop, err);
-    for (size_t i = quiet; i < count && rc == 0 && !stop; i++)
-        rc = list_one(lv, machines[i], NULL, fn, user, &stop, err);
-    virDomainStatsRecordListFree(records);
-    return rc;
 }
 
 int bf_libvirt_machines(struct bf_platform *platform, bf_machine_fn *fn, void *user,
@@ -295,15 +175,19 @@ int bf_libvirt_machines(struct bf_platform *platform, bf_machine_fn *fn, void *u
 {
     bf_libvirt_op *lv = bf_libvirt_of(platform);
     virDomainPtr *machines = NULL;
+    bool stop = false;
+    int rc = 0;
 
     if (bf_libvirt_begin(lv, BF_LIBVIRT_CALL_MS, err) < 0)
         return -1;
     int count = virConnectListAllDomains(lv->conn, &machines, 0);
     if (count < 0)
         return bf_libvirt_fail(lv, err, BF_E_PLATFORM_ERROR, "list of machines");
-    int rc = list_all(lv, machines, (size_t)count, fn, user, err);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        if (rc == 0 && !stop)
+            rc = list_one(lv, machines[i], fn, user, &stop, err);
         virDomainFree(machines[i]);
+    }
     free(machines);
     return rc;
 }

@@ -313,6 +313,22 @@ static int begin_on_some_port(struct making *making, const char *checkpoint_xml)
     return -1;
 }
 
+/* libvirtd that was killed after it had started QEMU's server for the job, and before it had noted
+ * the job, does not know of the server when it comes back; only the machine's end stops it. */
+static void fail_to_begin(struct making *making, const char *text, struct bf_error *err)
+{
+    const char *name = making->plan->domain->machine->name;
+
+    if (strstr(text, "NBD server already running"))
+        bf_fail(err, BF_E_MACHINE_STATE, 0,
+                "machine %s: its QEMU has an NBD server that libvirt does not know, as after "
+                "libvirtd died while it made a backup job; shut the machine down and start it "
+                "again",
+                name);
+    else
+        bf_libvirt_fail(making->lv, err, BF_E_SNAPSHOT_FAILED, "backup job of machine %s", name);
+}
+
 /* 1: made; 0: a bitmap is broken, try again without the baseline; -1: failed */
 static int begin(struct making *making, struct bf_error *err)
 {
@@ -343,8 +359,7 @@ static int begin(struct making *making, struct bf_error *err)
             bf_libvirt_plan_make_full(plan, reason);
             rc = 0;
         } else {
-            bf_libvirt_fail(lv, err, BF_E_SNAPSHOT_FAILED, "backup job of machine %s",
-                            plan->domain->machine->name);
+            fail_to_begin(making, text, err);
         }
     } else {
         rc = 1;

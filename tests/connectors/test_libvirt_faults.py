@@ -439,6 +439,25 @@ def test_stuck_qemu_ends_by_cancel(lab, seam, guest):
     finish(lab, seam, replication)
 
 
+def test_sizes_are_known_without_asking_qemu(lab, seam):
+    """Of qcow2, raw and a grown image; a machine that hangs holds no list up."""
+    grown = lab.image("grown", "64M")
+    raw = lab.image("plain.raw", "33M", "raw")
+    machine = lab.guest("sizes", grown, raw)
+    lab.virsh("blockresize", "sizes", "sda", "80M")
+    pid = lab.pids("qemu-system")[-1]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        found = next(one for one in seam.call("machines")["machines"] if one["id"] == machine)
+        one = seam.call("machine", machine=machine)["machine"]
+        assert time.monotonic() - began < 2
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    for description in (found, one):
+        assert [disk["size_bytes"] >> 20 for disk in description["disks"]] == [80, 33]
+
+
 def test_stopped_libvirtd_ends_by_keepalive(lab, seam):
     pid = lab.pids("libvirtd")[0]
     os.kill(pid, signal.SIGSTOP)

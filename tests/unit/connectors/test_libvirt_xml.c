@@ -59,6 +59,7 @@ static char *domain_to_text(const struct bf_libvirt_domain *domain)
         bf_json_add_string(object, "path", disk->path);
         bf_json_add_string(object, "pool", disk->pool);
         bf_json_add_string(object, "volume", disk->volume);
+        bf_json_add_bool(object, "plain", disk->plain);
         bf_json_add_bool(object, "mirror", disk->mirror);
         bf_json_add_bool(object, "transient", disk->transient);
         for (size_t j = 0; disk->chain && disk->chain[j]; j++)
