@@ -327,6 +327,9 @@ static void fail_to_begin(struct making *making, const char *text, struct bf_err
                 name);
     else
         bf_libvirt_fail(making->lv, err, BF_E_SNAPSHOT_FAILED, "backup job of machine %s", name);
+    /* Where libvirt answered there is no job.  Where it did not, the tag's release looks. */
+    if (virConnectIsAlive(making->lv->conn) == 1)
+        bf_libvirt_job_sweep(making->lv, making->plan->domain, making->plan->request->tag);
 }
 
 /* 1: made; 0: a bitmap is broken, try again without the baseline; -1: failed */
