@@ -6,19 +6,18 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "connectors/target.h"
 #include "daemon/context.h"
 #include "daemon/firmware_vars.h"
+#include "daemon/guest_request.h"
 #include "daemon/job_private.h"
 #include "daemon/launch_boot.h"
 #include "daemon/ledger.h"
 #include "daemon/plan.h"
 #include "daemon/service_private.h"
-#include "guest/convert.h"
 
 enum { CONVERT_DEADLINE_MS = 2 * 60 * 60 * 1000 };
 
@@ -215,11 +214,6 @@ static int clone_anew(struct bf_job *job, struct bf_error *err)
     return bf_launch_clone(job, err);
 }
 
-static void show_line(const char *line, void *user)
-{
-    bf_progress_line(bf_job_progress(user), "%s", line);
-}
-
 static enum bf_convert_mode convert_mode(struct bf_job *job)
 {
     const char *text = bf_context_text(bf_job_params(job), "convert");
@@ -249,38 +243,21 @@ static void keep_report(struct bf_job *job, const struct bf_convert_report *repo
 static int run_convert(struct bf_job *job, struct bf_target_volume *const *volumes, size_t count,
                        struct json_object *plan, struct bf_error *err)
 {
-    const struct bf_inputs *inputs = bf_job_inputs(job);
     bf_auto_free const struct bf_endpoint_spec **specs = bf_xcalloc(count + 1, sizeof(*specs));
-    const struct bf_machine *machine = inputs->machine;
-    bf_auto_free const char **macs = bf_xcalloc(machine->nic_count + 1, sizeof(*macs));
-    bf_auto_free char *directory =
-        bf_service_work_directory(job->service, job->replication_id, job->kind->beside ? 'C' : 'c');
+    bf_auto_guest_request request = {0};
     struct bf_convert_report report = {0};
-    struct bf_convert_request request = {
-        .mode = convert_mode(job),
-        .disks = specs,
-        .disk_count = count,
-        .name = machine->name,
-        .uefi = machine->firmware != BF_FIRMWARE_BIOS,
-        .macs = macs,
-        .mac_count = machine->nic_count,
-        .virtio_win = inputs->policy.virtio_win ? inputs->policy.virtio_win
-                                                : job->service->config->virtio_win,
-        .plan = plan,
-        .work_directory = directory,
-        .cache_directory = job->service->config->cache_directory,
-        .deadline = bf_deadline_in(CONVERT_DEADLINE_MS),
-        .cancel_fd = bf_job_cancel_fd(job),
-        .progress = show_line,
-        .user = job,
-    };
 
+    if (bf_guest_request_init(job, job->kind->beside ? 'C' : 'c', CONVERT_DEADLINE_MS, &request,
+                              err) != 0)
+        return -1;
     for (size_t i = 0; i < count; i++)
         specs[i] = bf_target_volume_spec(volumes[i]);
-    for (size_t i = 0; i < machine->nic_count; i++)
-        macs[i] = machine->nics[i].mac;
-    bf_convert_sweep(directory); /* mounts of a conversion that was killed */
-    if (bf_directory_make(directory, 0700, err) != 0 || bf_convert_run(&request, &report, err) != 0)
+    request.convert.mode = convert_mode(job);
+    request.convert.disks = specs;
+    request.convert.disk_count = count;
+    request.convert.plan = plan;
+    bf_convert_sweep(request.directory); /* mounts of a conversion that was killed */
+    if (bf_convert_run(&request.convert, &report, err) != 0)
         return -1;
     keep_report(job, &report);
     bf_convert_report_done(&report);

@@ -4,62 +4,35 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "connectors/source.h"
 #include "connectors/target.h"
 #include "daemon/context.h"
+#include "daemon/guest_request.h"
 #include "daemon/job_private.h"
 #include "daemon/ledger.h"
 #include "daemon/plan.h"
 #include "daemon/round.h"
 #include "daemon/service_private.h"
-#include "guest/convert.h"
 #include "guest/inspect.h"
 #include "guest/plan.h"
 
 /* Under emulation and beside other work an inspection was seen to need a minute. */
 #define DEADLINE_MS ((uint64_t)10 * 60 * 1000)
 
-static void show_line(const char *line, void *user)
-{
-    bf_progress_line(bf_job_progress(user), "%s", line);
-}
-
 /* --- inspect disks that are open --- */
 
 static int inspect(struct bf_job *job, const struct bf_endpoint_spec *const *specs, size_t count,
                    struct json_object **ret_plan, struct bf_error *err)
 {
-    const struct bf_inputs *inputs = bf_job_inputs(job);
-    const struct bf_machine *machine = inputs->machine;
-    bf_auto_free const char **macs = bf_xcalloc(machine->nic_count + 1, sizeof(*macs));
-    bf_auto_free char *directory =
-        bf_service_work_directory(job->service, job->replication_id, 'i');
-    struct bf_convert_request request = {
-        .mode = inputs->policy.convert,
-        .disks = specs,
-        .disk_count = count,
-        .name = machine->name,
-        .uefi = machine->firmware != BF_FIRMWARE_BIOS,
-        .macs = macs,
-        .mac_count = machine->nic_count,
-        .virtio_win = inputs->policy.virtio_win ? inputs->policy.virtio_win
-                                                : job->service->config->virtio_win,
-        .work_directory = directory,
-        .cache_directory = job->service->config->cache_directory,
-        .deadline = bf_deadline_in(DEADLINE_MS),
-        .cancel_fd = bf_job_cancel_fd(job),
-        .progress = show_line,
-        .user = job,
-    };
+    bf_auto_guest_request request = {0};
 
-    for (size_t i = 0; i < machine->nic_count; i++)
-        macs[i] = machine->nics[i].mac;
-    if (bf_directory_make(directory, 0700, err) != 0)
+    if (bf_guest_request_init(job, 'i', DEADLINE_MS, &request, err) != 0)
         return -1;
-    return bf_inspect_run(&request, ret_plan, err);
+    request.convert.disks = specs;
+    request.convert.disk_count = count;
+    return bf_inspect_run(&request.convert, ret_plan, err);
 }
 
 /* What was found, or why nothing was. */
