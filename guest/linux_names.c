@@ -46,27 +46,8 @@ static int judge(struct bf_session *session, const char *path, enum bf_edit_plac
     return 0;
 }
 
-static int edit_file(struct bf_session *session, const char *path, enum bf_edit_place place,
-                     struct bf_error *err)
-{
-    bf_auto_free char *text = bf_session_read(session, path, NULL);
-    struct naming naming = {.session = session};
-    bf_auto_free char *edited = NULL;
-    bool unresolved = false;
-
-    if (!text)
-        return 0;
-    edited = bf_edit_device_names(text, place, uuid_of, &naming, &unresolved);
-    if (unresolved && judge(session, path, place, &naming, err) < 0)
-        return -1;
-    if (edited)
-        bf_session_write(session, path, edited, false, "device names by UUID");
-    return 0;
-}
-
-/* --- what boots the machine --- */
-
-static int write_boot(struct bf_session *session, const char *path, const char *text,
+/* GRUB's environment block keeps its size. */
+static int write_text(struct bf_session *session, const char *path, const char *text,
                       const char *summary, struct bf_error *err)
 {
     bf_auto_free char *fitted = NULL;
@@ -82,7 +63,8 @@ static int write_boot(struct bf_session *session, const char *path, const char *
     return 0;
 }
 
-static int edit_boot_names(struct bf_session *session, const char *path, struct bf_error *err)
+static int edit_file(struct bf_session *session, const char *path, enum bf_edit_place place,
+                     struct bf_error *err)
 {
     bf_auto_free char *text = bf_session_read(session, path, NULL);
     struct naming naming = {.session = session};
@@ -91,10 +73,17 @@ static int edit_boot_names(struct bf_session *session, const char *path, struct 
 
     if (!text)
         return 0;
-    edited = bf_edit_device_names(text, BF_EDIT_BOOT_LINE, uuid_of, &naming, &unresolved);
-    if (unresolved && judge(session, path, BF_EDIT_BOOT_LINE, &naming, err) < 0)
+    edited = bf_edit_device_names(text, place, uuid_of, &naming, &unresolved);
+    if (unresolved && judge(session, path, place, &naming, err) < 0)
         return -1;
-    return edited ? write_boot(session, path, edited, "device names by UUID", err) : 0;
+    return edited ? write_text(session, path, edited, "device names by UUID", err) : 0;
+}
+
+/* --- what boots the machine --- */
+
+static int edit_boot_names(struct bf_session *session, const char *path, struct bf_error *err)
+{
+    return edit_file(session, path, BF_EDIT_BOOT_LINE, err);
 }
 
 static int add_console(struct bf_session *session, const char *path, struct bf_error *err)
@@ -102,7 +91,7 @@ static int add_console(struct bf_session *session, const char *path, struct bf_e
     bf_auto_free char *text = bf_session_read(session, path, NULL);
     bf_auto_free char *edited = text ? bf_edit_serial_console(text) : NULL;
 
-    return edited ? write_boot(session, path, edited, "serial console", err) : 0;
+    return edited ? write_text(session, path, edited, "serial console", err) : 0;
 }
 
 /* Every file that may hold a kernel's command line. */
