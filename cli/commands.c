@@ -19,6 +19,8 @@
     VALUE("verify", "HOW", "re-read the target after a round: none, all, N%"), \
     CHOICE("convert", "auto v2v none fast windows", "how a launch is prepared: auto, v2v, fast, none, windows"), \
     {"virtio-win", "PATH", "drivers for Windows guests: a directory or ISO of the service's host", false, BF_WORD_FILE, NULL}, \
+    CHOICE("grow", "on off", "last partition and file system of a Linux guest fill a larger volume: on, off"), \
+    CHOICE("serial-console", "on off", "a Linux guest's kernels write to the first serial line, too: on, off"), \
     CHOICE("shutdown", "ask off", "source at cutover: ask (fail if refused), off (power off after the timeout)"), \
     VALUE("shutdown-timeout", "DURATION", "how long a shutdown may take"), \
     VALUE("boot-timeout", "DURATION", "how long a launch may take to show that it booted"), \

@@ -17,7 +17,7 @@ static const struct {
     const char *option;
     const char *part;
     const char *field;
-    enum { TEXT, NUMBER, SIZE, LIST, MAP, NULLABLE } kind;
+    enum { TEXT, NUMBER, SIZE, LIST, MAP, NULLABLE, ON_OFF } kind;
 } fields[] = {
     {"interval", "policy", "interval", NULLABLE},
     {"window", "policy", "windows", LIST},
@@ -26,6 +26,8 @@ static const struct {
     {"verify", "policy", "verify", TEXT},
     {"convert", "policy", "convert", TEXT},
     {"virtio-win", "policy", "virtio_win", TEXT},
+    {"grow", "policy", "grow", ON_OFF},
+    {"serial-console", "policy", "serial_console", ON_OFF},
     {"shutdown", "policy", "shutdown", TEXT},
     {"shutdown-timeout", "policy", "shutdown_timeout", TEXT},
     {"boot-timeout", "policy", "boot_timeout", TEXT},
@@ -95,6 +97,11 @@ static int field_add(const struct bf_cli *cli, size_t f, struct json_object *par
     case NULLABLE:
         if (!bf_streq(text, "none"))
             value = json_object_new_string(text);
+        break;
+    case ON_OFF:
+        if (!bf_streq(text, "on") && !bf_streq(text, "off"))
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s %s: on or off", fields[f].option, text);
+        value = json_object_new_boolean(bf_streq(text, "on"));
         break;
     case NUMBER:
     case SIZE:

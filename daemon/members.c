@@ -108,6 +108,14 @@ static int read_number(const struct place *place, struct bf_error *err)
     return 0;
 }
 
+static int read_switch(const struct place *place, struct bf_error *err)
+{
+    if (!json_object_is_type(place->value, json_type_boolean))
+        return fail_type(place->path, "boolean", err);
+    *(bool *)member_of(place) = json_object_get_boolean(place->value);
+    return 0;
+}
+
 static int read_percent(const struct place *place, struct bf_error *err)
 {
     const char *text = NULL;
@@ -276,6 +284,8 @@ static int read_value(const struct place *place, struct bf_error *err)
         return read_number(place, err);
     case BF_MEMBER_PERCENT:
         return read_percent(place, err);
+    case BF_MEMBER_SWITCH:
+        return read_switch(place, err);
     case BF_MEMBER_CHOICE:
     case BF_MEMBER_WORD:
         return read_word(place, err);
@@ -306,6 +316,9 @@ static void set_standard(const struct place *place, uint64_t standard)
     case BF_MEMBER_PERCENT:
         *(uint64_t *)member_of(place) = standard;
         break;
+    case BF_MEMBER_SWITCH:
+        *(bool *)member_of(place) = standard != 0;
+        break;
     case BF_MEMBER_CHOICE:
         memcpy(member_of(place), &index, sizeof(index));
         break;
@@ -335,6 +348,7 @@ static void member_done(const struct place *place)
     case BF_MEMBER_DURATION:
     case BF_MEMBER_RATE:
     case BF_MEMBER_PERCENT:
+    case BF_MEMBER_SWITCH:
     case BF_MEMBER_CHOICE:
         break;
     case BF_MEMBER_WORD:
@@ -472,6 +486,8 @@ static struct json_object *write_value(const struct place *place)
         return write_number(place, *(const uint64_t *)member);
     case BF_MEMBER_PERCENT:
         return write_percent(*(const uint64_t *)member);
+    case BF_MEMBER_SWITCH:
+        return json_object_new_boolean(*(const bool *)member);
     case BF_MEMBER_CHOICE:
         memcpy(&index, member, sizeof(index));
         return json_object_new_string(place->member->words[index]);

@@ -17,6 +17,7 @@ enum bf_member_type {
     BF_MEMBER_DURATION, /* uint64_t seconds; "15m" */
     BF_MEMBER_RATE,     /* uint64_t bytes a second; "50M" */
     BF_MEMBER_PERCENT,  /* uint64_t; "none", "all", "10%" */
+    BF_MEMBER_SWITCH,   /* bool; true, false */
     BF_MEMBER_CHOICE,   /* an enum, of `words` by its values */
     BF_MEMBER_WORD,     /* char *, one of `words` */
     BF_MEMBER_NAME,     /* char *; 1 to 255 bytes without control characters or "/" */
@@ -35,7 +36,7 @@ struct bf_member {
     size_t count_offset;
     uint64_t min; /* of numbers */
     uint64_t max;
-    uint64_t standard;        /* the default of numbers and choices */
+    uint64_t standard;        /* the default of numbers, switches and choices */
     const char *const *words; /* NULL-terminated */
 };
 

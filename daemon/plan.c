@@ -25,21 +25,27 @@ struct json_object *bf_plan_inputs(const struct bf_inputs *inputs, const struct 
     struct json_object *json = json_object_new_object();
     struct json_object *disks = json_object_new_array();
     struct json_object *macs = json_object_new_array();
+    struct json_object *sizes = json_object_new_array();
     const char *drivers =
         inputs->policy.virtio_win ? inputs->policy.virtio_win : config->virtio_win;
 
     for (size_t i = 0; machine && i < machine->disk_count; i++)
-        if (bf_mapping_has_disk(&inputs->mapping, machine->disks[i].key))
+        if (bf_mapping_has_disk(&inputs->mapping, machine->disks[i].key)) {
             json_object_array_add(disks, json_object_new_string(machine->disks[i].key));
+            json_object_array_add(sizes, json_object_new_uint64(machine->disks[i].size_bytes));
+        }
     for (size_t i = 0; machine && i < machine->nic_count; i++)
         json_object_array_add(
             macs, machine->nics[i].mac ? json_object_new_string(machine->nics[i].mac) : NULL);
     bf_json_add_bool(json, "uefi", machine && machine->firmware != BF_FIRMWARE_BIOS);
     json_object_object_add(json, "disks", disks);
+    json_object_object_add(json, "sizes", sizes); /* what a disk has grown by is for `grow` */
     json_object_object_add(json, "macs", macs);
     bf_json_add_string(json, "disk_bus", inputs->mapping.disk_bus);
     bf_json_add_string(json, "convert", bf_convert_mode_to_string(inputs->policy.convert));
     bf_json_add_string(json, "virtio_win", drivers);
+    bf_json_add_bool(json, "grow", inputs->policy.grow);
+    bf_json_add_bool(json, "serial_console", inputs->policy.serial_console);
     bf_json_add_string(json, "version", BF_VERSION);
     return json;
 }

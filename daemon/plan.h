@@ -22,8 +22,9 @@
 #include "daemon/inputs.h"
 #include "daemon/job.h"
 
-/* What a plan depends on and is made anew for: firmware, disks, MAC addresses and disk bus of the
- * machine, policy and drivers of the conversion, this program's version.  Any thread. */
+/* What a plan depends on and is made anew for: firmware, disks and their sizes, MAC addresses and
+ * disk bus of the machine, policy and drivers of the conversion, this program's version.  Any
+ * thread. */
 struct json_object *bf_plan_inputs(const struct bf_inputs *inputs, const struct bf_config *config);
 
 /* Is the stored plan of these inputs?  Any thread. */

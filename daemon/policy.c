@@ -49,6 +49,8 @@ static const struct bf_member policy_members[] = {
     {"verify", BF_MEMBER_PERCENT, false, AT(verify_percent)},
     {"convert", BF_MEMBER_CHOICE, false, AT(convert), .words = convert_words, .standard = BF_CONVERT_AUTO},
     {"virtio_win", BF_MEMBER_PATH, true, AT(virtio_win)},
+    {"grow", BF_MEMBER_SWITCH, false, AT(grow)},
+    {"serial_console", BF_MEMBER_SWITCH, false, AT(serial_console)},
     {"shutdown_timeout", BF_MEMBER_DURATION, false, AT(shutdown_timeout_s), .min = 1, .max = DAY_S, .standard = 5 * MINUTE_S},
     {"shutdown", BF_MEMBER_CHOICE, false, AT(shutdown), .words = shutdown_words, .standard = BF_SHUTDOWN_ASK},
     {"boot_timeout", BF_MEMBER_DURATION, false, AT(boot_timeout_s), .min = 1, .max = DAY_S, .standard = 5 * MINUTE_S},

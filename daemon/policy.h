@@ -45,6 +45,8 @@ struct bf_policy {
     uint64_t verify_percent;       /* 0 none (default) ... 100 all; JSON "none", "all", "10%" */
     enum bf_convert_mode convert;  /* default auto */
     char *virtio_win;              /* absolute path, or NULL: the service's own */
+    bool grow;                     /* last partitions and file systems fill larger volumes */
+    bool serial_console;           /* kernels also write to the first serial line */
     uint64_t shutdown_timeout_s;   /* default 5 min */
     enum bf_shutdown shutdown;     /* default ask */
     uint64_t boot_timeout_s;       /* default 5 min */

@@ -141,11 +141,25 @@ static int dispatch(const struct bf_convert_request *request, struct bf_convert_
     }
 }
 
+const char *bf_convert_unmet(const struct bf_convert_request *request, const char *method)
+{
+    /* With a plan "none" says that these were looked for, too. */
+    if (bf_streq(method, "fast") || (bf_streq(method, "none") && request->mode != BF_CONVERT_NONE))
+        return NULL;
+    if (request->grow && request->serial_console)
+        return "only the fast way grows file systems and sets up a serial console: neither is done";
+    if (request->grow)
+        return "only the fast way grows file systems: it is not done";
+    return request->serial_console ? "only the fast way sets up a serial console: it is not done"
+                                   : NULL;
+}
+
 int bf_convert_run(const struct bf_convert_request *request, struct bf_convert_report *ret_report,
                    struct bf_error *err)
 {
     struct bf_convert_report report = {0};
     uint64_t begin_ms = bf_now_ms();
+    const char *unmet;
 
     assert((unsigned)request->mode < BF_CONVERT_MODE_MAX && request->name);
     if (bf_convert_check_request(request, err) < 0)
@@ -158,6 +172,9 @@ int bf_convert_run(const struct bf_convert_request *request, struct bf_convert_r
     }
     if (!report.warnings)
         report.warnings = json_object_new_array();
+    unmet = bf_convert_unmet(request, report.method);
+    if (unmet)
+        json_object_array_add(report.warnings, json_object_new_string(unmet));
     report.seconds = (double)(bf_now_ms() - begin_ms) / 1000;
     *ret_report = report;
     return 0;

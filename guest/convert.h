@@ -41,8 +41,9 @@ struct bf_convert_request {
     const char *const *macs;
     size_t mac_count;
     const char *virtio_win; /* directory or ISO with Windows drivers; NULL: the default places */
-    /* Only the fast way knows these.  The last partition of each disk and what it holds grow to the
-     * disk's size; kernels also write to the first serial line. */
+    /* Only the fast way knows these; another one warns (bf_convert_unmet()).  The last partition of
+     * each disk and what it holds grow to the disk's size; kernels also write to the first serial
+     * line.  A plan must have been made with the same wishes. */
     bool grow, serial_console;
     /* What an inspection of this guest found (plan.h), borrowed; NULL: none.  Mode auto follows its
      * method, and the fast way opens the guest by it. */
@@ -79,6 +80,10 @@ void bf_convert_report_done(struct bf_convert_report *report);
  * without any disk being opened.  False: it has to be converted. */
 bool bf_convert_is_needless(enum bf_convert_mode mode, struct json_object *plan,
                             struct bf_convert_report *ret_report);
+
+/* What the request asks for and this method ("v2v", ...) does not do, as a sentence; NULL: it does
+ * all. */
+const char *bf_convert_unmet(const struct bf_convert_request *request, const char *method);
 
 /* For inspect.c.  What both need of a request; BF_E_BAD_INPUT. */
 int bf_convert_check_request(const struct bf_convert_request *request, struct bf_error *err);

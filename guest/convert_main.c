@@ -11,7 +11,7 @@
  *            "macs": ["52:54:...", ...], "plan"?: {...}, "grow"?: false, "serial_console"?: false}
  *           "inspect": the disks are opened read-only.  "plan" (plan.h) stands in for the
  *           inspection of a conversion; a guest that is not as planned is inspected after all.
- *           "grow": the last partition of each disk fills the disk.
+ *           "grow": the last partition of each disk fills the disk.  An inspection tells of both.
  *           For Windows beside: "method": "windows" (convert), "virtio_win": PATH.
  * RESULT    {"error": {...}}, or for "inspect" {"plan"}, or
  *           {"guest_os", "changes": [text, ...], "warnings": [text, ...], "planned": bool};
@@ -210,17 +210,19 @@ static int inspect(struct bf_session *session, struct json_object *request,
                    struct json_object *plan, struct bf_error *err)
 {
     struct mac_list list;
-    struct bf_inspect_macs macs = {.macs = list.macs};
+    struct bf_inspect_wishes wishes = {.macs = list.macs,
+                                       .grow = wants(request, "grow"),
+                                       .serial_console = wants(request, "serial_console")};
 
     read_macs(request, &list);
-    macs.count = list.count;
-    if (bf_json_opt_string(request, "", "virtio_win", &macs.virtio_win, err) < 0)
+    wishes.mac_count = list.count;
+    if (bf_json_opt_string(request, "", "virtio_win", &wishes.virtio_win, err) < 0)
         return -1;
     session->read_only = true;
     if (start(session, request, err) < 0)
         return -1;
     say("Inspecting the guest");
-    if (bf_inspect_guest(session, &macs, plan, err) < 0 || bf_session_close(session, err) < 0)
+    if (bf_inspect_guest(session, &wishes, plan, err) < 0 || bf_session_close(session, err) < 0)
         return -1;
     say("Done");
     return 0;

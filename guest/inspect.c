@@ -33,6 +33,16 @@ static void apply_mode(struct json_object *plan, enum bf_convert_mode mode)
                         "the policy allows the fast way alone", "set conversion to auto or v2v");
 }
 
+/* Asked for, and not done by the way that this guest goes. */
+static void tell_unmet(struct json_object *plan, const struct bf_convert_request *request)
+{
+    const char *unmet = bf_convert_unmet(request, bf_plan_method(plan));
+
+    if (unmet)
+        bf_plan_finding(plan, "warn", "convert-unmet", unmet, "a guest of the fast way",
+                        "the policy asks for it", "do it in the guest after the launch");
+}
+
 static uint64_t expect(struct json_object *plan, double seconds)
 {
     const char *method = bf_plan_method(plan);
@@ -56,6 +66,7 @@ static int inspect(const struct bf_convert_request *request, const char *directo
         bf_plan_take(answer, &plan, err) < 0)
         return -1;
     apply_mode(plan, request->mode);
+    tell_unmet(plan, request);
     bf_json_add_u64(plan, "expected_seconds",
                     expect(plan, (double)(bf_now_ms() - began_ms) / 1000));
     bf_json_add_i64(plan, "made_us", bf_utc_us());

@@ -39,11 +39,11 @@ static int describe(struct bf_session *session, struct json_object *plan, struct
     return 0;
 }
 
-static int inspect_windows(struct bf_session *session, const struct bf_inspect_macs *macs,
+static int inspect_windows(struct bf_session *session, const struct bf_inspect_wishes *wishes,
                            struct json_object *plan, struct bf_error *err)
 {
     struct bf_windows_options options = {
-        .virtio_win = macs->virtio_win, .macs = macs->macs, .mac_count = macs->count};
+        .virtio_win = wishes->virtio_win, .macs = wishes->macs, .mac_count = wishes->mac_count};
 
     if (bf_windows_inspect(session, &options, plan, err) == 0)
         return 0;
@@ -54,7 +54,7 @@ static int inspect_windows(struct bf_session *session, const struct bf_inspect_m
     return 0;
 }
 
-static int inspect_system(struct bf_session *session, const struct bf_inspect_macs *macs,
+static int inspect_system(struct bf_session *session, const struct bf_inspect_wishes *wishes,
                           struct json_object *plan, struct bf_error *err)
 {
     struct json_object *os = bf_plan_part(plan, "os");
@@ -65,9 +65,9 @@ static int inspect_system(struct bf_session *session, const struct bf_inspect_ma
     type = bf_plan_text(os, "type");
     arch = bf_plan_text(os, "arch");
     if (bf_streq(type, "windows"))
-        return inspect_windows(session, macs, plan, err);
+        return inspect_windows(session, wishes, plan, err);
     if (bf_streq(type, "linux") && bf_streq(arch, "x86_64"))
-        return bf_inspect_linux(session, macs, plan, err);
+        return bf_inspect_linux(session, wishes, plan, err);
     {
         bf_auto_free char *found = bf_xasprintf("%s for %s", session->product, arch ? arch : "?");
 
@@ -77,7 +77,7 @@ static int inspect_system(struct bf_session *session, const struct bf_inspect_ma
     return 0;
 }
 
-int bf_inspect_guest(struct bf_session *session, const struct bf_inspect_macs *macs,
+int bf_inspect_guest(struct bf_session *session, const struct bf_inspect_wishes *wishes,
                      struct json_object *plan, struct bf_error *err)
 {
     bf_cleanup(strings_free_at) char **roots = guestfs_inspect_os(session->g);
@@ -98,5 +98,5 @@ int bf_inspect_guest(struct bf_session *session, const struct bf_inspect_macs *m
         return 0;
     }
     session->root = bf_xstrdup(roots[0]);
-    return inspect_system(session, macs, plan, err);
+    return inspect_system(session, wishes, plan, err);
 }

@@ -10,17 +10,19 @@
 
 #include "guest/session.h"
 
-struct bf_inspect_macs {
+/* What the conversion will be asked for. */
+struct bf_inspect_wishes {
     const char *const *macs;
-    size_t count;
-    const char *virtio_win; /* drivers for a Windows guest, or NULL */
+    size_t mac_count;
+    const char *virtio_win;    /* drivers for a Windows guest, or NULL */
+    bool grow, serial_console; /* of a Linux guest */
 };
 
-int bf_inspect_guest(struct bf_session *session, const struct bf_inspect_macs *macs,
+int bf_inspect_guest(struct bf_session *session, const struct bf_inspect_wishes *wishes,
                      struct json_object *plan, struct bf_error *err);
 
 /* inspect_linux.c; the root is known and not mounted. */
-int bf_inspect_linux(struct bf_session *session, const struct bf_inspect_macs *macs,
+int bf_inspect_linux(struct bf_session *session, const struct bf_inspect_wishes *wishes,
                      struct json_object *plan, struct bf_error *err);
 /* inspect_facts.c; the guest is mounted. */
 void bf_inspect_linux_facts(struct bf_session *session, struct json_object *plan);

@@ -110,7 +110,7 @@ static void tell_changes(struct bf_session *session, size_t count, struct json_o
     static const char *const words[] = {
         [BF_CHANGE_WRITE] = "write",    [BF_CHANGE_CREATE] = "create",
         [BF_CHANGE_APPEND] = "append",  [BF_CHANGE_REMOVE] = "remove",
-        [BF_CHANGE_CHECKSUM] = "write",
+        [BF_CHANGE_CHECKSUM] = "write", [BF_CHANGE_DONE] = "grow",
     };
 
     for (size_t i = 0; i < count; i++) {
@@ -159,16 +159,18 @@ static int refuse(struct json_object *plan, struct bf_error *err)
     return 0;
 }
 
-static int decide(struct bf_session *session, const struct bf_inspect_macs *macs,
+static int decide(struct bf_session *session, const struct bf_inspect_wishes *wishes,
                   struct json_object *plan, struct bf_error *err)
 {
     struct json_object *facts = bf_plan_part(plan, "facts");
     size_t needed;
     bool none;
 
-    if (bf_linux_plan_initrd(session, err) < 0 || bf_linux_plan_names(session, err) < 0)
+    if (bf_linux_plan_initrd(session, err) < 0 || bf_linux_plan_names(session, err) < 0 ||
+        (wishes->serial_console && bf_linux_plan_console(session, err) < 0) ||
+        (wishes->grow && bf_linux_plan_grow(session, err) < 0))
         return refuse(plan, err);
-    bf_linux_plan_network(session, macs->macs, macs->count);
+    bf_linux_plan_network(session, wishes->macs, wishes->mac_count);
     needed = session->change_count;
     if (bf_linux_plan_generators(session, err) < 0)
         return refuse(plan, err);
@@ -181,7 +183,7 @@ static int decide(struct bf_session *session, const struct bf_inspect_macs *macs
     return 0;
 }
 
-int bf_inspect_linux(struct bf_session *session, const struct bf_inspect_macs *macs,
+int bf_inspect_linux(struct bf_session *session, const struct bf_inspect_wishes *wishes,
                      struct json_object *plan, struct bf_error *err)
 {
     struct json_object *facts = bf_plan_part(plan, "facts");
@@ -193,7 +195,7 @@ int bf_inspect_linux(struct bf_session *session, const struct bf_inspect_macs *m
     session->selinux = guestfs_is_file(session->g, "/etc/selinux/config") == 1;
     session->kernels = json_object_new_array();
     bf_inspect_linux_facts(session, plan);
-    if (decide(session, macs, plan, err) < 0)
+    if (decide(session, wishes, plan, err) < 0)
         return -1;
     json_object_object_add(facts, "kernels", json_object_get(session->kernels));
     tell_warnings(session, plan);

@@ -25,5 +25,8 @@ void bf_linux_plan_network(struct bf_session *session, const char *const *macs, 
 /* The names it pins; names is empty at call. */
 void bf_linux_interfaces(struct bf_session *session, struct bf_interfaces *names);
 
-/* Let the last partition of each disk, and what it holds, fill the disk (linux_grow.c). */
+/* Let the last partition of each disk, and what it holds, fill the disk (linux_grow.c).  Nothing
+ * stays mounted. */
 int bf_linux_grow(struct bf_session *session, struct bf_error *err);
+/* Collect what that will do, as if it were done; nothing is written or unmounted. */
+int bf_linux_plan_grow(struct bf_session *session, struct bf_error *err);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A volume may be larger than the disk was: the last partition and what it holds take the room.
  *
- * Runs last, with nothing mounted.  A partition that cannot grow (swap, a logical one, an unknown
- * content) stays as it is and is told; the guest boots all the same. */
+ * Runs last, with nothing mounted; or only looks, and tells the same.  A partition that cannot grow
+ * (swap, a logical one, an unknown content) stays as it is and is told; the guest boots all the
+ * same. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,7 +70,13 @@ static int grow_mounted(struct bf_session *session, const struct bf_filesystem *
     return guestfs_umount_all(session->g) < 0 ? bf_session_fail(session, "unmount", err) : 0;
 }
 
-static int grow_volume(struct bf_session *session, const char *device, struct bf_error *err)
+static void tell_volume(struct bf_session *session, const char *device)
+{
+    bf_session_did(session, device, "its volume group has the new room");
+}
+
+static int grow_volume(struct bf_session *session, const char *device, bool only_look,
+                       struct bf_error *err)
 {
     bf_cleanup(free_volumes_at) struct guestfs_lvm_pv_list *volumes = guestfs_pvs_full(session->g);
 
@@ -79,19 +86,24 @@ static int grow_volume(struct bf_session *session, const char *device, struct bf
         if (!bf_streq(volume->pv_name, device) ||
             (int64_t)(volume->dev_size - volume->pv_size) < WORTH_BYTES)
             continue;
-        if (guestfs_pvresize(session->g, device) < 0)
+        if (!only_look && guestfs_pvresize(session->g, device) < 0)
             return bf_session_fail(session, device, err);
-        bf_session_did(session, device, "its volume group has the new room");
+        tell_volume(session, device);
     }
     return 0;
 }
 
+/* When only looked at, the partition has not grown: what it holds cannot be asked for its room. */
 static int grow_content(struct bf_session *session, const struct bf_filesystem *content,
-                        struct bf_error *err)
+                        bool only_look, struct bf_error *err)
 {
+    if (bf_streq(content->type, "LVM2_member") && only_look) {
+        tell_volume(session, content->device);
+        return 0;
+    }
     if (bf_streq(content->type, "LVM2_member"))
-        return grow_volume(session, content->device, err);
-    if (grow_mounted(session, content, err) < 0)
+        return grow_volume(session, content->device, false, err);
+    if (!only_look && grow_mounted(session, content, err) < 0)
         return -1;
     bf_session_did(session, content->device, "the file system fills it");
     return 0;
@@ -107,8 +119,18 @@ static int64_t last_end(const char *table, int64_t sectors)
     return end / ALIGNMENT * ALIGNMENT - 1;
 }
 
+static int move_end(struct bf_session *session, const char *device, const char *table,
+                    const struct guestfs_partition *last, int64_t end, struct bf_error *err)
+{
+    if ((bf_streq(table, "gpt") && guestfs_part_expand_gpt(session->g, device) < 0) ||
+        guestfs_part_resize(session->g, device, last->part_num, end) < 0)
+        return bf_session_fail(session, device, err);
+    return 0;
+}
+
 static int grow_partition(struct bf_session *session, const char *device, const char *table,
-                          const struct guestfs_partition *last, int64_t end, struct bf_error *err)
+                          const struct guestfs_partition *last, int64_t end, bool only_look,
+                          struct bf_error *err)
 {
     bf_auto_free char *name = bf_xasprintf("%s%d", device, last->part_num);
     const struct bf_filesystem *content = content_of(session, name);
@@ -118,14 +140,14 @@ static int grow_partition(struct bf_session *session, const char *device, const 
                         content && content->type ? content->type : "unknown content");
         return 0;
     }
-    if ((bf_streq(table, "gpt") && guestfs_part_expand_gpt(session->g, device) < 0) ||
-        guestfs_part_resize(session->g, device, last->part_num, end) < 0)
-        return bf_session_fail(session, name, err);
+    if (!only_look && move_end(session, device, table, last, end, err) < 0)
+        return -1;
     bf_session_did(session, name, "the partition ends where the disk does");
-    return grow_content(session, content, err);
+    return grow_content(session, content, only_look, err);
 }
 
-static int grow_disk(struct bf_session *session, const char *device, struct bf_error *err)
+static int grow_disk(struct bf_session *session, const char *device, bool only_look,
+                     struct bf_error *err)
 {
     const struct bf_filesystem *whole = content_of(session, device);
     bf_auto_free char *table = NULL;
@@ -134,7 +156,8 @@ static int grow_disk(struct bf_session *session, const char *device, struct bf_e
     int64_t end;
 
     if (whole)
-        return bf_streq(whole->type, "LVM2_member") ? grow_volume(session, device, err) : 0;
+        return bf_streq(whole->type, "LVM2_member") ? grow_volume(session, device, only_look, err)
+                                                    : 0;
     table = guestfs_part_get_parttype(session->g, device);
     list = guestfs_part_list(session->g, device);
     if (!table || !list || (!bf_streq(table, "gpt") && !bf_streq(table, "msdos")))
@@ -145,15 +168,28 @@ static int grow_disk(struct bf_session *session, const char *device, struct bf_e
     end = last_end(table, guestfs_blockdev_getsz(session->g, device));
     if (!last || (end + 1) * SECTOR - (int64_t)last->part_end < WORTH_BYTES)
         return 0;
-    return grow_partition(session, device, table, last, end, err);
+    return grow_partition(session, device, table, last, end, only_look, err);
+}
+
+/* A guest that was opened by its plan has listed nothing yet. */
+static int grow_disks(struct bf_session *session, bool only_look, struct bf_error *err)
+{
+    if (bf_session_list_filesystems(session, err) < 0)
+        return -1;
+    for (size_t i = 0; session->devices && session->devices[i]; i++)
+        if (grow_disk(session, session->devices[i], only_look, err) < 0)
+            return -1;
+    return 0;
 }
 
 int bf_linux_grow(struct bf_session *session, struct bf_error *err)
 {
     if (guestfs_umount_all(session->g) < 0)
         return bf_session_fail(session, "unmount", err);
-    for (size_t i = 0; session->devices && session->devices[i]; i++)
-        if (grow_disk(session, session->devices[i], err) < 0)
-            return -1;
-    return 0;
+    return grow_disks(session, false, err);
+}
+
+int bf_linux_plan_grow(struct bf_session *session, struct bf_error *err)
+{
+    return grow_disks(session, true, err);
 }

@@ -30,7 +30,9 @@ def make_recognised(raw, generator="most"):
              "/etc/hostname": "tiny\n",
              "/etc/fstab": f"UUID={RECORDS_UUID} / ext4 defaults 0 1\n",
              "/etc/initramfs-tools/initramfs.conf": f"MODULES={generator}\n",
-             "/etc/initramfs-tools/modules": "# none\n"}
+             "/etc/initramfs-tools/modules": "# none\n",
+             "/etc/default/grub": 'GRUB_CMDLINE_LINUX="quiet"\n',
+             "/boot/extlinux/extlinux.conf": f"LABEL tiny\n  APPEND root=UUID={RECORDS_UUID} ro\n"}
     for part in ("vmlinuz", "initrd"):
         _debugfs(raw, 1024 * 1024, f"dump /{part} {work}/{part}")
     commands, made = [], set()
@@ -58,10 +60,12 @@ def make_recognised(raw, generator="most"):
     subprocess.run(["rm", "-rf", work], check=True)
 
 
-def recognised_tiny(image, **kwargs):
-    """A private copy of it at `image`, qcow2."""
+def recognised_tiny(image, room=None, **kwargs):
+    """A private copy of it at `image`, qcow2; its disk ends `room` ("64M") behind the last partition."""
     raw = f"{image}.raw"
     ferry.run(f"{ferry.LAB}/images", "copy", "tiny", raw, "raw", timeout=600)
     make_recognised(raw, **kwargs)
+    if room:
+        ferry.run("qemu-img", "resize", "-q", "-f", "raw", raw, f"+{room}")
     ferry.run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image)
     os.unlink(raw)

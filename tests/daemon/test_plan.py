@@ -3,6 +3,8 @@
 
 The tiny guest boots from virtio as it is; the lab's Debian does not.
 """
+import re
+
 import pytest
 
 import ferry
@@ -34,7 +36,7 @@ def settings(**policy):
 @pytest.fixture(scope="module")
 def tiny(world):
     image = f"{world.source.directory}/images/tiny.qcow2"
-    guests.recognised_tiny(image)
+    guests.recognised_tiny(image, room="64M")
     define(world, "tiny", image, "128", start=False)
     world.replicate("tiny", name="t", start=False, **settings())
     return "t"
@@ -93,6 +95,37 @@ def test_other_inputs_make_another_plan(world, tiny):
     assert answer["current"] is True and answer["plan"]["made_us"] > before
     assert answer["point"] == 3
     world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "auto"}})
+
+
+def file_system_bytes(world, machine):
+    """Of the second partition of a launched machine's first disk."""
+    raw = f"{world.directory}/launched.raw"
+    ferry.run("qemu-img", "convert", "-U", "-O", "raw", world.disk_files(world.target, machine)[0], raw)
+    text = ferry.run("dumpe2fs", "-h", f"{raw}?offset={guests.RECORDS}")
+    return int(re.search(r"Block count:\s+(\d+)", text)[1]) * int(re.search(r"Block size:\s+(\d+)", text)[1])
+
+
+def test_growing_and_a_serial_console_are_the_policys(world, tiny):
+    world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"grow": True, "serial_console": True}})
+    assert plan_of(world, tiny)["current"] is False
+    world.daemon.do(tiny, "sync")
+    plan = plan_of(world, tiny)["plan"]
+    assert plan["method"] == "fast" and plan["findings"] == [], plan
+    planned = sorted(f"{c['path']}: {c['why']}" for c in plan["changes"])
+    assert planned == ["/boot/extlinux/extlinux.conf: serial console",
+                       "/dev/sda2: the file system fills it", "/dev/sda2: the partition ends where the disk does",
+                       "/etc/default/grub: serial console",
+                       "/etc/initramfs-tools/modules: virtio in every initramfs made from now on"]
+    world.daemon.do(tiny, "drill")
+    launch = world.daemon.show(tiny)["launch"]
+    assert launch["conversion"]["planned"] is True and launch["conversion"]["method"] == "fast"
+    assert sorted(launch["conversion"]["log"].splitlines()) == planned and "disk=virtio_blk" in launch["console_tail"]
+    assert file_system_bytes(world, "tiny-drill") == (128 << 20) - guests.RECORDS
+    world.daemon.do(tiny, "drill-end")
+    world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "v2v"}})
+    world.daemon.do(tiny, "sync")
+    finding, = [f for f in plan_of(world, tiny)["plan"]["findings"] if f["id"] == "convert-unmet"]
+    assert finding["severity"] == "warn" and "neither is done" in finding["found"]
 
 
 def test_what_blocks_a_launch_blocks_the_cutover_before_it_begins(world):

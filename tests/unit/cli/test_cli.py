@@ -209,12 +209,13 @@ def test_replicate_sends_only_what_was_given(server):
 
 def test_set(server):
     words = ["--interval", "none", "--window", "none", "--keep-points", "7", "--network", "a=b", "--memory", "2G",
-             "--disk", "sda", "--disk", "sdb"]
+             "--disk", "sda", "--disk", "sdb", "--grow", "on", "--serial-console", "off"]
     assert cli(server, "set", SHOP, *words).out == f"{SHOP}: changed\n"
     row = json.loads(cli(server, "show", SHOP, "--json").out)
     assert row["policy"]["interval"] is None and row["policy"]["windows"] is None and row["policy"]["keep_points"] == 7
     assert row["mapping"]["networks"] == {"a": "b"} and row["mapping"]["memory_bytes"] == 2 << 30
     assert row["mapping"]["disks"] == ["sda", "sdb"]
+    assert row["policy"]["grow"] is True and row["policy"]["serial_console"] is False
     assert row["policy"]["quiesce"] == "try", "what was not given stays"
 
 
@@ -307,6 +308,7 @@ def test_interrupted_wait_leaves_the_job(server):
     (["sync", SHOP, "--full", "--compare"], 2, "not both"), (["replicate", "m"], 2, "--source is missing"),
     (["replicate", "m", "--source", "a"], 2, "--target is missing"),
     (["set", SHOP], 2, "nothing to change"), (["set", SHOP, "--network", "x"], 2, "expected SOURCE=TARGET"),
+    (["set", SHOP, "--grow", "yes"], 2, "--grow yes: on or off"),
     (["set", SHOP, "--keep-points", "-1"], 2, "--keep-points"), (["set", SHOP, "--memory", "lots"], 2, "--memory"),
     (["platform", "add", "x", "--type", "libvirt"], 2, "--url is missing"),
     (["platform", "add", "x", "--type", "t", "--url", "u", "--option", "=v"], 2, "expected KEY=VALUE"),

@@ -54,6 +54,25 @@ static void test_own(void)
     }
 }
 
+/* What was asked for and is not done is told, and nothing else. */
+static void test_unmet(void)
+{
+    struct bf_convert_request request = {.mode = BF_CONVERT_AUTO};
+
+    is_string(bf_convert_unmet(&request, "v2v"), NULL, "nothing is asked for");
+    request.grow = true;
+    has_string(bf_convert_unmet(&request, "v2v"), "grows file systems", "virt-v2v does not grow");
+    is_string(bf_convert_unmet(&request, "fast"), NULL, "the fast way does");
+    is_string(bf_convert_unmet(&request, "none"), NULL, "the plan has looked for it");
+    request.mode = BF_CONVERT_NONE;
+    has_string(bf_convert_unmet(&request, "none"), "grows file systems", "without a conversion");
+    request.mode = BF_CONVERT_WINDOWS;
+    request.serial_console = true;
+    has_string(bf_convert_unmet(&request, "windows"), "neither", "a Windows has neither");
+    request.grow = false;
+    has_string(bf_convert_unmet(&request, "windows"), "serial console", "nor the one");
+}
+
 #define REST "\"os\":{},\"facts\":{},\"changes\":[],\"drivers\":[]"
 
 static void test_foreign(void)
@@ -117,6 +136,7 @@ static void test_needless(void)
 int main(void)
 {
     test_own();
+    test_unmet();
     test_foreign();
     test_bounds();
     test_needless();
