@@ -4,6 +4,7 @@
 The tiny guest boots from virtio as it is; the lab's Debian does not.
 """
 import re
+import sqlite3
 
 import pytest
 
@@ -95,6 +96,39 @@ def test_other_inputs_make_another_plan(world, tiny):
     assert answer["current"] is True and answer["plan"]["made_us"] > before
     assert answer["point"] == 3
     world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "auto"}})
+
+
+def write_room(world, pattern):
+    """The 64 MiB of the disk that no partition has."""
+    ferry.run("qemu-io", "-f", "qcow2", "-c", f"write -P {pattern} 64M 64M",
+              f"{world.source.directory}/images/tiny.qcow2")
+
+
+def age_plan(world, seconds):
+    world.daemon.stop()
+    with sqlite3.connect(f"{world.directory}/d/state/blockferry.db") as store:
+        assert store.execute("UPDATE plans SET made_us = made_us - ?", (seconds * 1000000,)).rowcount == 1
+    store.close()
+    world.daemon.start()
+
+
+def test_it_is_looked_at_again_when_old_and_much_was_carried(world, tiny):
+    """Both are needed: an hour, and the 64 MiB that a new kernel may be among."""
+    world.daemon.do(tiny, "sync")
+    first = plan_of(world, tiny)
+    assert first["current"] is True
+    write_room(world, 0x11)
+    world.daemon.do(tiny, "sync")
+    assert world.daemon.list(tiny, "rounds")[0]["sent_bytes"] >= 64 << 20
+    assert plan_of(world, tiny)["plan"]["made_us"] == first["plan"]["made_us"], "much, but it is not old"
+    age_plan(world, 3700)
+    world.daemon.do(tiny, "sync")
+    second = plan_of(world, tiny)
+    assert second["plan"]["made_us"] > first["plan"]["made_us"], "old, and much since it was made"
+    assert second["point"] > first["point"] and second["current"] is True
+    age_plan(world, 3700)
+    world.daemon.do(tiny, "sync")
+    assert plan_of(world, tiny) == second, "old, but next to nothing since"
 
 
 def file_system_bytes(world, machine):
