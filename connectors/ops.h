@@ -85,6 +85,7 @@ struct bf_target_ops {
     /* Optional: machines start with the firmware's own variables. */
     int (*takes_firmware_vars)(struct bf_platform *platform, const struct bf_machine *machine,
                                size_t size, char **ret_why, struct bf_error *err);
+    bool takes_companion; /* create_machine() knows it; false: it is refused before */
     /* Optional, both: nothing to clean. */
     int (*hand_over_volume)(struct bf_platform *platform, const char *volume_ref,
                             struct bf_error *err);

@@ -202,6 +202,11 @@ int bf_target_detach_clone(struct bf_platform *platform, const char *machine_ref
     return bf_front_leave(platform, rc, err);
 }
 
+bool bf_target_takes_companion(const struct bf_platform *platform)
+{
+    return platform->ops->target && platform->ops->target->takes_companion;
+}
+
 int bf_target_create_machine(struct bf_platform *platform, const struct bf_launch_request *request,
                              char **ret_machine_ref, struct bf_error *err)
 {
@@ -209,6 +214,10 @@ int bf_target_create_machine(struct bf_platform *platform, const struct bf_launc
     assert(request->disk_count > 0 && ret_machine_ref);
     if (enter_target(platform, false, err) < 0)
         return -1;
+    if (request->companion && !bf_target_takes_companion(platform))
+        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
+                       "platforms of type %s give a machine no small second disk",
+                       platform->ops->type);
     int rc = platform->ops->target->create_machine(platform, request, ret_machine_ref, err);
     return bf_front_leave(platform, rc, err);
 }

@@ -97,7 +97,10 @@ struct bf_launch_request {
     bool drill;            /* marked as such; never autostarted */
     unsigned cpus;         /* 0: as the source */
     uint64_t memory_bytes; /* 0: as the source */
-    const char *disk_bus;  /* NULL: "virtio" */
+    const char *disk_bus;  /* of all disks; NULL: "virtio" */
+    /* Beside them a small, empty, read-only disk on virtio, so that a guest which starts from
+     * another bus installs its driver.  It goes with the machine. */
+    bool companion;
     const char *flavor; /* where the platform has such: a size by name; NULL: by cpus and memory */
     char *const *security_groups; /* of the nics, NULL-terminated; NULL: the platform's default */
     /* UEFI variables of the source (bf_source_firmware_vars()), which the target said it
@@ -109,7 +112,10 @@ struct bf_launch_request {
  * says why not.  Caller frees.  Fallback: it cannot. */
 int bf_target_takes_firmware_vars(struct bf_platform *platform, const struct bf_machine *machine,
                                   size_t size, char **ret_why, struct bf_error *err);
-/* Create the machine, switched off. */
+/* Does it know a request's `companion`?  Fallback: it does not. */
+bool bf_target_takes_companion(const struct bf_platform *platform);
+/* Create the machine, switched off.  A companion where there can be none:
+ * BF_E_PLATFORM_UNSUPPORTED. */
 int bf_target_create_machine(struct bf_platform *platform, const struct bf_launch_request *request,
                              char **ret_machine_ref, struct bf_error *err);
 /* The machine's id for bf_platform_power*().  Caller frees. */

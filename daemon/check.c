@@ -10,6 +10,7 @@
 #include "connectors/source.h"
 #include "connectors/target.h"
 #include "daemon/context.h"
+#include "daemon/ladder.h"
 #include "daemon/plan.h"
 #include "daemon/replication.h"
 #include "daemon/service_private.h"
@@ -62,9 +63,9 @@ static void check_disks(const struct bf_machine *machine, struct json_object *ma
 }
 
 int bf_check_run(struct bf_platform *source, struct bf_platform *target, const char *machine_name,
-                 struct json_object *mapping, struct json_object *waived,
-                 struct bf_machine **ret_machine, struct json_object **ret_findings,
-                 struct bf_error *err)
+                 const struct bf_policy *policy, struct json_object *mapping,
+                 struct json_object *waived, struct bf_machine **ret_machine,
+                 struct json_object **ret_findings, struct bf_error *err)
 {
     bf_auto_machine *machine = NULL;
     bf_auto_findings findings = {0};
@@ -75,6 +76,7 @@ int bf_check_run(struct bf_platform *source, struct bf_platform *target, const c
         bf_target_precheck(target, machine, mapping, &findings, err) != 0)
         return -1;
     check_disks(machine, mapping, &findings);
+    bf_ladder_precheck(target, policy, &findings);
     json = bf_findings_to_json(&findings);
     mark_waived(json, waived);
     *ret_findings = json;
@@ -154,8 +156,8 @@ int bf_check_step(struct bf_job *job, struct bf_error *err)
 
     if (bf_job_source(job, &source, err) != 0 || bf_job_target(job, &target, err) != 0)
         return -1;
-    if (bf_check_run(source, target, inputs->replication.machine_id, mapping, waived, &machine,
-                     &findings, err) != 0) {
+    if (bf_check_run(source, target, inputs->replication.machine_id, &inputs->policy, mapping,
+                     waived, &machine, &findings, err) != 0) {
         if (err->code == BF_E_NO_SUCH_MACHINE)
             bf_error_recode(err, BF_E_MACHINE_GONE);
         return -1;

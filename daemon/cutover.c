@@ -20,6 +20,7 @@
 #include "connectors/target.h"
 #include "daemon/check.h"
 #include "daemon/context.h"
+#include "daemon/ladder.h"
 #include "daemon/launch.h"
 #include "daemon/launch_boot.h"
 #include "daemon/replication.h"
@@ -124,22 +125,30 @@ static int may_power_off(struct bf_job *job, struct bf_error *err)
     return 0;
 }
 
-static int switch_off(struct bf_job *job, struct bf_platform *source, const char *machine_id,
-                      struct bf_error *err)
+int bf_launch_shut_down(struct bf_job *job, struct bf_platform *platform, const char *machine_id,
+                        bool may_force, const char *what, struct bf_error *err)
 {
     const struct bf_policy *policy = &bf_job_inputs(job)->policy;
-    const char *wish = bf_context_text(bf_job_params(job), "shutdown");
-    bool may_force = wish ? bf_streq(wish, "off") : policy->shutdown == BF_SHUTDOWN_OFF;
     struct bf_deadline deadline = bf_deadline_in(policy->shutdown_timeout_s * 1000);
 
     bf_progress_line(bf_job_progress(job), "waiting for the guest to shut down");
-    if (bf_platform_shut_down(source, machine_id, deadline, err) == 0)
+    if (bf_platform_shut_down(platform, machine_id, deadline, err) == 0)
         return 0;
     if (err->code != BF_E_SHUTDOWN_REFUSED || !may_force)
         return -1;
-    bf_job_warn(job, err, "the source is powered off");
+    bf_job_warn(job, err, "%s is powered off", what);
     bf_error_clear(err);
-    return bf_platform_power_off(source, machine_id, err);
+    return bf_platform_power_off(platform, machine_id, err);
+}
+
+static int switch_off(struct bf_job *job, struct bf_platform *source, const char *machine_id,
+                      struct bf_error *err)
+{
+    const char *wish = bf_context_text(bf_job_params(job), "shutdown");
+    bool may_force =
+        wish ? bf_streq(wish, "off") : bf_job_inputs(job)->policy.shutdown == BF_SHUTDOWN_OFF;
+
+    return bf_launch_shut_down(job, source, machine_id, may_force, "the source", err);
 }
 
 static int stop_source(struct bf_job *job, struct bf_error *err)
@@ -244,6 +253,11 @@ static int start_when_source_off(struct bf_job *job, struct bf_error *err)
     return bf_launch_start(job, err);
 }
 
+static int climb(struct bf_job *job, struct bf_error *err)
+{
+    return bf_ladder_climb(job, start_when_source_off, err);
+}
+
 /* --- begin, end --- */
 
 static int cutover_begins(struct bf_service *service, struct bf_job *job,
@@ -291,7 +305,7 @@ static const struct bf_step cutover_steps[] = {
     {"shut-down", shut_down, power_on_again, false},
     BF_ROUND_STEPS("last "),
     {"round-time", note_round_time, NULL, false},
-    BF_LAUNCH_STEPS(start_when_source_off),
+    BF_LAUNCH_STEPS(start_when_source_off, climb),
 };
 
 const struct bf_job_kind bf_job_kind_cutover = {

@@ -14,6 +14,7 @@
 #include "daemon/firmware_vars.h"
 #include "daemon/guest_request.h"
 #include "daemon/job_private.h"
+#include "daemon/ladder.h"
 #include "daemon/launch_boot.h"
 #include "daemon/ledger.h"
 #include "daemon/plan.h"
@@ -86,7 +87,8 @@ int bf_launch_plan(struct bf_job *job, struct bf_error *err)
         return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "there is no point yet");
     if (!bf_job_inputs(job)->machine)
         return bf_fail(err, BF_E_INTERNAL, 0, "the machine was never described");
-    if (bf_launch_map_networks(job, bf_job_inputs(job)->machine, &nics, err) != 0)
+    if (bf_launch_map_networks(job, bf_job_inputs(job)->machine, &nics, err) != 0 ||
+        bf_ladder_begin(job, err) != 0)
         return -1;
     name = choose_name(job);
     bf_uuid_new(id);
@@ -350,14 +352,16 @@ int bf_launch_create(struct bf_job *job, struct bf_error *err)
     bf_auto_free char *tag = NULL;
     bf_auto_free char *ref = NULL;
     bf_auto_free char *vars = NULL;
-    struct bf_launch_request request = {.name = name,
-                                        .machine = inputs->machine,
-                                        .drill = bf_launch_is_drill(job),
-                                        .cpus = (unsigned)inputs->mapping.cpus,
-                                        .memory_bytes = inputs->mapping.memory_bytes,
-                                        .disk_bus = inputs->mapping.disk_bus,
-                                        .flavor = inputs->mapping.flavor,
-                                        .security_groups = inputs->mapping.security_groups};
+    struct bf_launch_request request = {
+        .name = name,
+        .machine = inputs->machine,
+        .drill = bf_launch_is_drill(job),
+        .cpus = (unsigned)inputs->mapping.cpus,
+        .memory_bytes = inputs->mapping.memory_bytes,
+        .disk_bus = bf_ladder_on_sata(job) ? "sata" : inputs->mapping.disk_bus,
+        .companion = bf_ladder_on_sata(job),
+        .flavor = inputs->mapping.flavor,
+        .security_groups = inputs->mapping.security_groups};
     struct bf_platform *target;
     uint64_t since_ms = bf_now_ms();
 

@@ -9,6 +9,7 @@
  *   converting, converted, conversion
  *   machine_ref, console, timing {part: ms}
  *   evidence    {"proven","by": "console"|"agent"|null,"text","seconds"}: what decided "booted"
+ *   ladder      daemon/ladder.h
  *
  * A conversion that was cut off leaves the clones undefined, and twice is forbidden: then they are
  * thrown away and made anew.
@@ -32,14 +33,15 @@ int bf_launch_undo_clone(struct bf_job *job, struct bf_error *err);
 int bf_launch_undo_create(struct bf_job *job, struct bf_error *err);
 
 /* clang-format off */
-/* start_step: bf_launch_start or what calls it. */
-#define BF_LAUNCH_STEPS(start_step) \
+/* start_step: bf_launch_start or what calls it.  climb_step: bf_ladder_climb() with that. */
+#define BF_LAUNCH_STEPS(start_step, climb_step) \
     {"plan",    bf_launch_plan,    bf_launch_undo_plan,   false}, \
     {"clone",   bf_launch_clone,   bf_launch_undo_clone,  false}, \
     {"convert", bf_launch_convert, NULL,                  false}, \
     {"create",  bf_launch_create,  bf_launch_undo_create, false}, \
     {"start",   start_step,        NULL,                  false}, \
-    {"boot",    bf_launch_boot,    NULL,                  false}
+    {"boot",    bf_launch_boot,    NULL,                  false}, \
+    {"climb",   climb_step,        NULL,                  false}
 /* clang-format on */
 
 struct json_object *bf_launch_context(struct bf_job *job);
@@ -48,6 +50,10 @@ bool bf_launch_is_drill(struct bf_job *job);
 int bf_launch_put(struct bf_job *job, const char *state, struct bf_error *err);
 /* Add milliseconds to a part of the timing. */
 void bf_launch_time(struct bf_job *job, const char *part, uint64_t ms);
+/* Ask a guest to shut down, within the policy's time; `may_force`: else it is powered off, with a
+ * warning that begins with `what`.  In cutover.c. */
+int bf_launch_shut_down(struct bf_job *job, struct bf_platform *platform, const char *machine_id,
+                        bool may_force, const char *what, struct bf_error *err);
 /* The machine's nics and where each goes.  BF_E_NO_SUCH_NETWORK, BF_E_ISOLATION: before anything is
  * made.  In launch_network.c. */
 struct bf_launch_nic;

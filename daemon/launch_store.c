@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "daemon/context.h"
 #include "daemon/job_private.h"
+#include "daemon/ladder.h"
 #include "daemon/launch.h"
 #include "daemon/service_private.h"
 
@@ -234,7 +235,12 @@ static int drill_ended(struct bf_service *service, struct bf_job *job,
     return 0;
 }
 
-static const struct bf_step launch_steps[] = {BF_LAUNCH_STEPS(bf_launch_start)};
+static int climb(struct bf_job *job, struct bf_error *err)
+{
+    return bf_ladder_climb(job, bf_launch_start, err);
+}
+
+static const struct bf_step launch_steps[] = {BF_LAUNCH_STEPS(bf_launch_start, climb)};
 
 const struct bf_job_kind bf_job_kind_launch = {
     .name = "launch",

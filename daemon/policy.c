@@ -29,6 +29,8 @@ static const char *const evidence_words[] = {
     [BF_EVIDENCE_TRY] = "try", [BF_EVIDENCE_REQUIRE] = "require",
     [BF_EVIDENCE_CONSOLE] = "console", [BF_EVIDENCE_AGENT] = "agent",
     [BF_EVIDENCE_NONE] = "none", [BF_EVIDENCE_MAX] = NULL};
+static const char *const ladder_words[] = {
+    [BF_LADDER_VIRTIO] = "virtio", [BF_LADDER_SATA_FIRST] = "sata-first", [BF_LADDER_MAX] = NULL};
 static const char *const disk_bus_words[] = {"virtio", "sata", NULL};
 /* clang-format on */
 
@@ -36,6 +38,7 @@ _Static_assert(sizeof(enum bf_quiesce) == sizeof(unsigned) &&
                    sizeof(enum bf_convert_mode) == sizeof(unsigned) &&
                    sizeof(enum bf_shutdown) == sizeof(unsigned) &&
                    sizeof(enum bf_evidence) == sizeof(unsigned) &&
+                   sizeof(enum bf_ladder) == sizeof(unsigned) &&
                    sizeof(enum bf_on_failure) == sizeof(unsigned),
                "choices are read and written as unsigned");
 
@@ -51,6 +54,7 @@ static const struct bf_member policy_members[] = {
     {"virtio_win", BF_MEMBER_PATH, true, AT(virtio_win)},
     {"grow", BF_MEMBER_SWITCH, false, AT(grow)},
     {"serial_console", BF_MEMBER_SWITCH, false, AT(serial_console)},
+    {"boot_ladder", BF_MEMBER_CHOICE, false, AT(boot_ladder), .words = ladder_words, .standard = BF_LADDER_VIRTIO},
     {"shutdown_timeout", BF_MEMBER_DURATION, false, AT(shutdown_timeout_s), .min = 1, .max = DAY_S, .standard = 5 * MINUTE_S},
     {"shutdown", BF_MEMBER_CHOICE, false, AT(shutdown), .words = shutdown_words, .standard = BF_SHUTDOWN_ASK},
     {"boot_timeout", BF_MEMBER_DURATION, false, AT(boot_timeout_s), .min = 1, .max = DAY_S, .standard = 5 * MINUTE_S},

@@ -37,6 +37,9 @@ enum bf_evidence {
     BF_EVIDENCE_MAX,
 };
 
+/* What a launch's disks are first on (daemon/ladder.h). */
+enum bf_ladder { BF_LADDER_VIRTIO = 0, BF_LADDER_SATA_FIRST, BF_LADDER_MAX };
+
 struct bf_policy {
     uint64_t interval_s;           /* between round starts; default 15 min; 0: none, manual only */
     struct bf_windows windows;     /* scheduled rounds start only inside; empty: any time */
@@ -47,6 +50,7 @@ struct bf_policy {
     char *virtio_win;              /* absolute path, or NULL: the service's own */
     bool grow;                     /* last partitions and file systems fill larger volumes */
     bool serial_console;           /* kernels also write to the first serial line */
+    enum bf_ladder boot_ladder;    /* default virtio */
     uint64_t shutdown_timeout_s;   /* default 5 min */
     enum bf_shutdown shutdown;     /* default ask */
     uint64_t boot_timeout_s;       /* default 5 min */

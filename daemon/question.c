@@ -209,8 +209,9 @@ static int ask_replicate(struct bf_question *question, struct bf_error *err)
     if (open_platform(question, 0, &source, err) != 0 ||
         open_platform(question, 1, &target, err) != 0)
         return -1;
-    return bf_check_run(source, target, question->replicate.machine, mapping,
-                        question->replicate.waive, &question->found, &question->findings, err);
+    return bf_check_run(source, target, question->replicate.machine, &question->replicate.policy,
+                        mapping, question->replicate.waive, &question->found, &question->findings,
+                        err);
 }
 
 static int finish_replicate(struct bf_question *question, struct bf_error *err)

@@ -313,7 +313,7 @@ static int add_last_round(struct bf_service *service, struct json_object *json, 
 static void add_forecast(struct json_object *json, const struct bf_launch_row *launches,
                          size_t count, int64_t round_us)
 {
-    static const char *const parts[] = {"clone", "convert", "create", "boot"};
+    static const char *const parts[] = {"clone", "convert", "create", "boot", "climb"};
     struct json_object *forecast, *out;
     uint64_t sum = (uint64_t)round_us / 1000;
 
@@ -330,7 +330,8 @@ static void add_forecast(struct json_object *json, const struct bf_launch_row *l
         for (size_t j = 0; j < bf_array_length(parts); j++) {
             uint64_t ms = bf_context_u64(timing, parts[j]);
 
-            bf_json_add_u64(out, parts[j], ms);
+            if (ms > 0 || !bf_streq(parts[j], "climb")) /* most launches have no ladder */
+                bf_json_add_u64(out, parts[j], ms);
             sum += ms;
         }
         json_object_object_add(forecast, "downtime_s", json_object_new_double((double)sum / 1000));

@@ -10,6 +10,7 @@
 #include "daemon/check.h"
 #include "daemon/context.h"
 #include "daemon/job.h"
+#include "daemon/ladder.h"
 #include "daemon/launch.h"
 #include "daemon/replication.h"
 #include "daemon/service_names.h"
@@ -45,7 +46,8 @@ int bf_replicate_parse(struct json_object *body, struct bf_replicate *ret, struc
         (name && bf_name_check(name, "name", err) != 0) ||
         bf_mapping_from_json(mapping, &replicate.mapping, err) != 0 ||
         bf_policy_from_json(policy, &replicate.policy, err) != 0 ||
-        bf_drill_check(&replicate.policy, &replicate.mapping, err) != 0)
+        bf_drill_check(&replicate.policy, &replicate.mapping, err) != 0 ||
+        bf_ladder_check(&replicate.policy, &replicate.mapping, err) != 0)
         return -1;
     replicate.source = bf_xstrdup(source);
     replicate.machine = bf_xstrdup(machine);
@@ -188,7 +190,7 @@ static int merge(struct bf_replication_row *row, struct json_object *body, struc
         free(row->mapping);
         row->mapping = bf_xstrdup(bf_json_text(merged));
     }
-    return bf_drill_check(policy, &mapping, err);
+    return bf_drill_check(policy, &mapping, err) != 0 ? -1 : bf_ladder_check(policy, &mapping, err);
 }
 
 static int reschedule(struct bf_service *service, struct bf_replication_row *row,

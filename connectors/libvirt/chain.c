@@ -177,7 +177,7 @@ static int sort_child(const char *directory, const char *name, const char *paren
     uint64_t size;
 
     bf_libvirt_file_parse(name, &file);
-    if (file.raw || file.kind == BF_LIBVIRT_FILE_CONSOLE || file.kind == BF_LIBVIRT_FILE_NVRAM)
+    if (file.raw || bf_libvirt_file_of_machine(file.kind))
         return 0;
     if (bf_libvirt_qcow2_header(path, &backing, &size, err) < 0) {
         /* Cut short at its creation, so it lies on nothing yet. */

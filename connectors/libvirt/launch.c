@@ -18,6 +18,8 @@
 #include "connectors/libvirt/launch_xml.h"
 #include "connectors/libvirt/layers.h"
 
+#define COMPANION_BYTES ((off_t)8 << 20)
+
 /* --- what the host can do --- */
 
 int bf_libvirt_domcaps(struct bf_libvirt *lv, const char *arch, const char *type, char **ret_xml,
@@ -85,8 +87,9 @@ int bf_libvirt_kvm(struct bf_libvirt *lv, const char *arch, bool *ret_kvm, char 
 struct machine_ref {
     char *uuid;
     char *tag;
-    char *console; /* NULL: none */
-    char *nvram;   /* NULL: none that we made */
+    char *console;   /* NULL: none */
+    char *nvram;     /* NULL: none that we made */
+    char *companion; /* NULL: none */
 };
 
 static void machine_ref_done(struct machine_ref *ref)
@@ -95,19 +98,29 @@ static void machine_ref_done(struct machine_ref *ref)
     free(ref->tag);
     free(ref->console);
     free(ref->nvram);
+    free(ref->companion);
 }
 #define auto_machine_ref __attribute__((cleanup(machine_ref_done))) struct machine_ref
 
-static char *write_ref(const char *uuid, const char *tag, const char *console, const char *nvram)
+/* Files that are made beside the clones for this machine. */
+struct machine_files {
+    const char *console;
+    const char *nvram;     /* NULL: none */
+    const char *companion; /* NULL: none */
+};
+
+static char *write_ref(const char *uuid, const char *tag, const struct machine_files *files)
 {
     bf_auto_json *json = json_object_new_object();
 
     bf_json_add_u64(json, "v", 1);
     bf_json_add_string(json, "machine", uuid);
     bf_json_add_string(json, "tag", tag);
-    bf_json_add_string(json, "console", console);
-    if (nvram)
-        bf_json_add_string(json, "nvram", nvram);
+    bf_json_add_string(json, "console", files->console);
+    if (files->nvram)
+        bf_json_add_string(json, "nvram", files->nvram);
+    if (files->companion)
+        bf_json_add_string(json, "companion", files->companion);
     return bf_xstrdup(bf_json_text(json));
 }
 
@@ -124,33 +137,45 @@ static const char *ours(const char *path, enum bf_libvirt_file_kind kind, const 
 
 char *bf_libvirt_machine_ref(const struct bf_libvirt_domain *domain)
 {
-    return write_ref(domain->machine->id, domain->tag,
-                     ours(domain->console, BF_LIBVIRT_FILE_CONSOLE, domain->tag),
-                     ours(domain->nvram, BF_LIBVIRT_FILE_NVRAM, domain->tag));
+    struct machine_files files = {.console =
+                                      ours(domain->console, BF_LIBVIRT_FILE_CONSOLE, domain->tag),
+                                  .nvram = ours(domain->nvram, BF_LIBVIRT_FILE_NVRAM, domain->tag)};
+
+    for (size_t i = 0; i < domain->disk_count && !files.companion; i++)
+        files.companion = ours(domain->disks[i].path, BF_LIBVIRT_FILE_COMPANION, domain->tag);
+    return write_ref(domain->machine->id, domain->tag, &files);
 }
 
-char *bf_libvirt_machine_file_ref(const char *tag, const char *console, const char *nvram)
+char *bf_libvirt_machine_file_ref(const char *tag, enum bf_libvirt_file_kind kind, const char *path)
 {
-    return write_ref("00000000-0000-0000-0000-000000000000", tag, console, nvram);
+    struct machine_files files = {
+        .console = kind == BF_LIBVIRT_FILE_CONSOLE ? path : NULL,
+        .nvram = kind == BF_LIBVIRT_FILE_NVRAM ? path : NULL,
+        .companion = kind == BF_LIBVIRT_FILE_COMPANION ? path : NULL,
+    };
+
+    return write_ref("00000000-0000-0000-0000-000000000000", tag, &files);
 }
 
 static int read_ref(const char *text, struct machine_ref *ret, struct bf_error *err)
 {
     bf_auto_json *json = NULL;
-    const char *uuid, *tag, *console = NULL, *nvram = NULL;
+    const char *uuid, *tag, *console = NULL, *nvram = NULL, *companion = NULL;
 
     if (bf_json_parse(text, strlen(text), &json, err) < 0 ||
         bf_json_get_string(json, "", "machine", &uuid, err) < 0 ||
         bf_json_get_string(json, "", "tag", &tag, err) < 0 ||
         bf_json_opt_string(json, "", "console", &console, err) < 0 ||
-        bf_json_opt_string(json, "", "nvram", &nvram, err) < 0)
+        bf_json_opt_string(json, "", "nvram", &nvram, err) < 0 ||
+        bf_json_opt_string(json, "", "companion", &companion, err) < 0)
         return bf_fail_in(err, "machine ref");
     /* What a ref names is removed. */
     if ((console && !ours(console, BF_LIBVIRT_FILE_CONSOLE, tag)) ||
-        (nvram && !ours(nvram, BF_LIBVIRT_FILE_NVRAM, tag)))
+        (nvram && !ours(nvram, BF_LIBVIRT_FILE_NVRAM, tag)) ||
+        (companion && !ours(companion, BF_LIBVIRT_FILE_COMPANION, tag)))
         return bf_fail(err, BF_E_BAD_INPUT, 0, "machine ref: a file is not of %s", tag);
     *ret = (struct machine_ref){bf_xstrdup(uuid), bf_xstrdup(tag), bf_xstrdup(console),
-                                bf_xstrdup(nvram)};
+                                bf_xstrdup(nvram), bf_xstrdup(companion)};
     return 0;
 }
 
@@ -222,12 +247,27 @@ static int make_nvram(struct bf_libvirt *lv, const struct bf_launch_request *req
     return 0;
 }
 
+/* Sparse, and nothing in it. */
+static int make_companion(const char *beside, const char *tag, char **ret_path,
+                          struct bf_error *err)
+{
+    bf_auto_free char *path =
+        bf_xasprintf("%.*s/%s-companion.img", (int)(strrchr(beside, '/') - beside), beside, tag);
+    bf_auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+    if (fd < 0 || ftruncate(fd, COMPANION_BYTES) < 0)
+        return bf_fail(err, errno == ENOSPC ? BF_E_TARGET_FULL : BF_E_SYSTEM, errno, "%s", path);
+    *ret_path = bf_steal(path);
+    return 0;
+}
+
 static int define(struct bf_libvirt *lv, const struct bf_launch_request *request, const char *name,
                   const char *const *paths, const char *console, char **ret_ref,
                   struct bf_error *err)
 {
     bf_auto_free char *loader = NULL;
     bf_auto_free char *nvram = NULL;
+    bf_auto_free char *companion = NULL;
     struct bf_libvirt_launch_xml launch = {.request = request,
                                            .disk_paths = paths,
                                            .console_path = console,
@@ -238,15 +278,17 @@ static int define(struct bf_libvirt *lv, const struct bf_launch_request *request
 
     if (bf_libvirt_kvm(lv, request->machine->arch, &launch.kvm, &why, err) < 0 ||
         make_console(console, err) < 0 ||
-        make_nvram(lv, request, paths[0], &launch, &loader, &nvram, err) < 0)
+        make_nvram(lv, request, paths[0], &launch, &loader, &nvram, err) < 0 ||
+        (request->companion && make_companion(paths[0], request->tag, &companion, err) < 0))
         return -1;
+    launch.companion_path = companion;
     bf_auto_free char *xml = bf_libvirt_launch_xml(&launch);
     bf_auto_vir(domain) virDomainPtr vir =
         virDomainDefineXMLFlags(lv->conn, xml, VIR_DOMAIN_DEFINE_VALIDATE);
     if (!vir || virDomainGetUUIDString(vir, uuid) < 0)
         return bf_libvirt_fail(lv, err, BF_E_LAUNCH_FAILED, "creating machine \"%s\"", name);
     (void)virDomainSetAutostart(vir, 0);
-    *ret_ref = write_ref(uuid, request->tag, console, nvram);
+    *ret_ref = write_ref(uuid, request->tag, &(struct machine_files){console, nvram, companion});
     return 0;
 }
 
@@ -390,7 +432,8 @@ int bf_libvirt_delete_machine(struct bf_platform *platform, const char *machine_
         if (bf_libvirt_destroy(lv, vir, err) < 0 || undefine(lv, vir, err) < 0)
             return -1;
     }
-    if (ref.nvram && bf_file_remove(ref.nvram, err) < 0)
+    if ((ref.nvram && bf_file_remove(ref.nvram, err) < 0) ||
+        (ref.companion && bf_file_remove(ref.companion, err) < 0))
         return -1;
     return ref.console ? bf_file_remove(ref.console, err) : 0;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "connectors/libvirt/machines.h"
+#include "connectors/libvirt/storage.h"
 
 /* May machines be of type kvm?  *ret_why: what is missing, for people; NULL if they may. */
 int bf_libvirt_kvm(struct bf_libvirt *lv, const char *arch, bool *ret_kvm, char **ret_why,
@@ -30,4 +31,5 @@ int bf_libvirt_detach_clone(struct bf_platform *platform, const char *machine_re
 /* Ref of a machine of ours, for the janitor. */
 char *bf_libvirt_machine_ref(const struct bf_libvirt_domain *domain);
 /* Of files of a machine that was never defined. */
-char *bf_libvirt_machine_file_ref(const char *tag, const char *console, const char *nvram);
+char *bf_libvirt_machine_file_ref(const char *tag, enum bf_libvirt_file_kind kind,
+                                  const char *path);

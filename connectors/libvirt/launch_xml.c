@@ -156,6 +156,20 @@ static void write_disk(struct bf_xml_out *out, const struct bf_libvirt_launch_xm
     bf_xml_close(out);
 }
 
+/* Nothing may be kept on it: it goes with the machine. */
+static void write_companion(struct bf_xml_out *out, const char *path)
+{
+    bf_xml_open(out, "disk");
+    bf_xml_attr(out, "type", "file");
+    bf_xml_attr(out, "device", "disk");
+    bf_xml_empty(out, "driver", "name", "qemu", "type", "raw", NULL);
+    bf_xml_empty(out, "source", "file", path, NULL);
+    bf_xml_empty(out, "target", "dev", "vdz", "bus", "virtio", NULL);
+    bf_xml_empty(out, "readonly", NULL);
+    bf_xml_leaf(out, "serial", "bf-companion");
+    bf_xml_close(out);
+}
+
 static void write_nic(struct bf_xml_out *out, const struct bf_launch_nic *nic)
 {
     bf_xml_open(out, "interface");
@@ -175,6 +189,8 @@ static void write_devices(struct bf_xml_out *out, const struct bf_libvirt_launch
     bf_xml_open(out, "devices");
     for (size_t i = 0; i < request->disk_count; i++)
         write_disk(out, launch, i, bus);
+    if (launch->companion_path)
+        write_companion(out, launch->companion_path);
     if (bf_streq(bus, "scsi"))
         bf_xml_empty(out, "controller", "type", "scsi", "model", "virtio-scsi", NULL);
     for (size_t i = 0; i < request->nic_count; i++)

@@ -10,6 +10,7 @@ struct bf_libvirt_launch_xml {
     const char *console_path;
     const char *loader_path; /* with nvram_path: the firmware's code, and the variables it gets; */
     const char *nvram_path;  /* both NULL: libvirt chooses, and makes new variables */
+    const char *companion_path; /* NULL: none */
     bool kvm;
     bool direct;      /* the clones' file system takes O_DIRECT */
     const char *name; /* made safe for libvirt */

@@ -205,6 +205,8 @@ void bf_libvirt_file_parse(const char *name, struct bf_libvirt_file *ret_file)
         file.kind = BF_LIBVIRT_FILE_CONSOLE;
     } else if (bf_streq(rest, "-nvram.fd")) {
         file.kind = BF_LIBVIRT_FILE_NVRAM;
+    } else if (bf_streq(rest, "-companion.img")) {
+        file.kind = BF_LIBVIRT_FILE_COMPANION;
     } else if (bf_starts_with(rest, "-clone-of-") && bf_tag_of(rest + 10, file.volume)) {
         if (!bf_streq(rest + 10 + BF_TAG_LENGTH, ".qcow2"))
             return;

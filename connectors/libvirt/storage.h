@@ -62,7 +62,13 @@ enum bf_libvirt_file_kind {
     BF_LIBVIRT_FILE_CLONE,
     BF_LIBVIRT_FILE_CONSOLE,
     BF_LIBVIRT_FILE_NVRAM,
+    BF_LIBVIRT_FILE_COMPANION,
 };
+/* Made for a machine, not for a volume. */
+static inline bool bf_libvirt_file_of_machine(enum bf_libvirt_file_kind kind)
+{
+    return kind >= BF_LIBVIRT_FILE_CONSOLE;
+}
 struct bf_libvirt_file {
     enum bf_libvirt_file_kind kind;
     char tag[BF_TAG_LENGTH + 1];    /* of who made it */

@@ -207,12 +207,11 @@ static void tell_machine_file(struct listing *listing, const struct bf_libvirt_p
                               const char *name, const struct bf_libvirt_file *file)
 {
     bf_auto_free char *path = bf_xasprintf("%s/%s", pool->directory, name);
-    bool nvram = file->kind == BF_LIBVIRT_FILE_NVRAM;
 
     if (seen_has(&listing->machines, file->tag) || used_by_others(listing, path))
         return;
-    tell(listing, "machine", file->tag,
-         bf_libvirt_machine_file_ref(file->tag, nvram ? NULL : path, nvram ? path : NULL), name);
+    tell(listing, "machine", file->tag, bf_libvirt_machine_file_ref(file->tag, file->kind, path),
+         name);
 }
 
 static void tell_file(struct listing *listing, const struct bf_libvirt_pool *pool, const char *name)
@@ -224,7 +223,7 @@ static void tell_file(struct listing *listing, const struct bf_libvirt_pool *poo
         tell_clone(listing, pool, name, &file);
         return;
     }
-    if (file.kind == BF_LIBVIRT_FILE_CONSOLE || file.kind == BF_LIBVIRT_FILE_NVRAM) {
+    if (bf_libvirt_file_of_machine(file.kind)) {
         tell_machine_file(listing, pool, name, &file);
         return;
     }
@@ -363,6 +362,7 @@ static const struct bf_target_ops target_ops = {
     .guest_agent = bf_libvirt_guest_agent,
     .delete_machine = bf_libvirt_delete_machine,
     .takes_firmware_vars = bf_libvirt_takes_firmware_vars,
+    .takes_companion = true,
     .hand_over_machine = bf_libvirt_hand_over_machine,
 };
 

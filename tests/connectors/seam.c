@@ -510,6 +510,7 @@ static int do_create_machine(struct call *call, struct bf_error *err)
     struct bf_launch_disk disks[16];
     struct bf_launch_nic nics[16];
     struct json_object *drill = object(call, "drill");
+    struct json_object *companion = object(call, "companion");
     struct bf_launch_request request = {
         .tag = need(call, "tag"),
         .name = need(call, "name"),
@@ -519,6 +520,7 @@ static int do_create_machine(struct call *call, struct bf_error *err)
         .cpus = (unsigned)number(call, "cpus", 0),
         .memory_bytes = number(call, "memory_bytes", 0),
         .disk_bus = text(call, "disk_bus"),
+        .companion = companion && json_object_get_boolean(companion),
         .flavor = text(call, "flavor"),
     };
     char *ref;

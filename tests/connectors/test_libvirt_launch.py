@@ -118,6 +118,32 @@ def test_disk_buses(lab, seam, bus, dev):
     seam.call("delete_machine", machine_ref=ref)
 
 
+def test_companion_beside_a_sata_disk(lab, seam):
+    """A small disk on virtio that goes with the machine, also when only its file is left."""
+    replication, clone, described = prepare(lab, seam)
+    tag = new_tag()
+    request = {"tag": tag, "name": "two", "machine": described, "clones": {"sda": clone},
+               "network": "isolated", "disk_bus": "sata", "companion": True}
+    ref = seam.call("create_machine", **request)["machine_ref"]
+    assert seam.call("create_machine", **request)["machine_ref"] == ref
+    lab.domain("start", "two", "--paused")
+    buses = {disk["key"]: (disk["bus"], disk["size_bytes"])
+             for disk in seam.call("machine", machine="two")["machine"]["disks"]}
+    assert buses == {"sda": ("sata", 32 << 20), "vdz": ("virtio", 8 << 20)}
+    companion = lab.dir / "pool" / f"{tag}-companion.img"
+    assert companion.stat().st_blocks == 0
+    seam.call("delete_machine", machine_ref=ref)
+    assert not companion.exists()
+    companion.touch()
+    left, = seam.tagged("machine")
+    assert left["tag"] == tag
+    seam.call("delete_machine", machine_ref=left["ref"])
+    assert not companion.exists()
+    seam.call("delete_clone", clone=clone)
+    replication.remove()
+    assert seam.tagged() == []
+
+
 def test_machine_handed_over_is_no_longer_ours(lab, seam):
     replication, clone, described = prepare(lab, seam)
     ref = seam.call("create_machine", tag=new_tag(), name="mine", machine=described,

@@ -296,7 +296,8 @@ def test_random_bodies(daemon, lab):
     policy = {"interval": "5m", "windows": ["Mon-Fri 20:00-06:00"], "keep_points": 2, "quiesce": "off",
               "verify": "10%", "convert": "none", "shutdown_timeout": "1m", "shutdown": "off",
               "boot_timeout": "1m", "boot_pattern": "x", "rate": "5M", "on_failure": "leave-off", "retries": 1,
-              "boot_evidence": "agent", "drill_every": 2, "grow": True, "serial_console": False, "nope": 1}
+              "boot_evidence": "agent", "drill_every": 2, "grow": True, "serial_console": False,
+              "boot_ladder": "sata-first", "nope": 1}
     mapping = {"networks": {"lab": "lab"}, "default_network": "lab", "isolated_network": "isolated",
                "machine_name": "z", "cpus": 1, "memory_bytes": 1 << 27, "disk_bus": "virtio", "nope": 1}
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What decides that a launch has booted, and drills by themselves, with the tiny guest."""
+import os
+import re
+
 import pytest
 
 import ferry
@@ -63,6 +66,71 @@ def test_nothing_needed(world, guest):
     job, launch = drill(world)
     assert job["state"] == "done" and launch["evidence"]["proven"] is False
     assert launch["timing"]["boot"] < 5000
+
+
+def wait_step(world, step):
+    world.daemon.wait_until(lambda: (world.daemon.show("g")["job"] or {}).get("step") == step, 200, step)
+
+
+def records(mark):
+    """How many the guest had written before this boot; none of them is lost."""
+    last, missing = re.search(r"last=(\d+) missing=(\d+)", mark).groups()
+    assert missing == "0", mark
+    return int(last)
+
+
+def settled(world):
+    """The end of a drill that was killed in between: its launch."""
+    world.daemon.wait_until(lambda: not world.daemon.show("g")["job"], 240, "the drill's end")
+    return world.daemon.show("g")["launch"]
+
+
+def test_the_ladder_ends_on_virtio(world, guest):
+    """From SATA first; then the same clones from virtio, also when the service dies in between."""
+    policy(world, boot_evidence="try", boot_ladder="sata-first", shutdown_timeout="60s")
+    world.daemon.verb("g", "drill")
+    wait_step(world, "boot")
+    xml = world.target.virsh("dumpxml", "tiny-drill")
+    assert "dev='sda' bus='sata'" in xml and "-companion.img" in xml and "dev='vdz' bus='virtio'" in xml
+    wait_step(world, "climb")
+    world.daemon.kill()
+    world.daemon.start()
+    launch = settled(world)
+    assert launch["state"] == "booted", world.daemon.tail()
+    first = launch["evidence"]["first"]
+    print("#", first, launch["evidence"], launch["timing"])
+    assert "root=/dev/sda2 disk=ahci" in first["text"] and first["proven"] is True
+    assert "root=/dev/vda2 disk=virtio_blk" in launch["evidence"]["text"]
+    assert records(launch["evidence"]["text"]) > records(first["text"]), "not the disk of the first boot"
+    xml = world.target.virsh("dumpxml", "tiny-drill")
+    assert "dev='vda' bus='virtio'" in xml and "companion" not in xml and "bus='sata'" not in xml
+    machines = [r["state"] for r in world.daemon.ledger(True) if r["kind"] == "machine"][-2:]
+    assert sorted(machines) == ["gone", "made"]
+    world.daemon.do("g", "drill-end")
+    assert [r for r in world.daemon.ledger() if r["kind"] in ("clone", "machine")] == []
+
+
+def test_an_unproven_first_boot_stays_on_sata(world):
+    world.source.machine("dumb", ("8M",), start=False)
+    world.replicate("dumb", boot_timeout="3s", boot_ladder="sata-first")
+    world.daemon.do("dumb", "drill")
+    xml = world.target.virsh("dumpxml", "dumb-drill")
+    assert "dev='sda' bus='sata'" in xml and "-companion.img" in xml
+    events = world.daemon.get("/events?replication=dumb")["events"]
+    assert any(e["level"] == "warning" and "stays on SATA" in e["message"] for e in events)
+    world.daemon.do("dumb", "drill-end")
+    world.daemon.do("dumb", "remove", delete_volumes=True)
+    assert not [name for name in os.listdir(f"{world.target.directory}/pool") if "companion" in name]
+
+
+@pytest.mark.parametrize("patch,part", [
+    ({"policy": {"boot_evidence": "none"}}, "boot_evidence"), ({"mapping": {"disk_bus": "sata"}}, "disk_bus")])
+def test_a_ladder_that_cannot_be_climbed_is_refused(world, guest, patch, part):
+    policy(world, boot_ladder="sata-first", boot_evidence="try")
+    with pytest.raises(ApiError) as refused:
+        world.daemon.call("PATCH", "/replications/g", patch)
+    assert refused.value.code == "bad-input" and part in str(refused.value)
+    policy(world, boot_ladder="virtio")
 
 
 def test_a_silent_guest_is_unproven_or_fails(world):

@@ -110,6 +110,39 @@ static void test_no_target(struct bf_platform *platform)
     is_error(&deadline, BF_E_DEADLINE, "and is told as such");
 }
 
+static int never_create(struct bf_platform *platform, const struct bf_launch_request *request,
+                        char **ret_machine_ref, struct bf_error *err)
+{
+    (void)platform;
+    (void)request;
+    (void)ret_machine_ref;
+    return bf_fail(err, BF_E_INTERNAL, 0, "the connector was asked");
+}
+
+/* A connector that does not know of it would make the machine without. */
+static void test_no_companion(const struct bf_platform_conf *conf)
+{
+    struct bf_target_ops target = {.create_machine = never_create};
+    struct bf_connector_ops ops = skeleton_ops;
+    struct bf_machine machine = {0};
+    struct bf_launch_disk disk = {.clone_ref = "c"};
+    struct bf_launch_request request = {.tag = "bf-0123456789abcdef",
+                                        .name = "m",
+                                        .machine = &machine,
+                                        .disks = &disk,
+                                        .disk_count = 1,
+                                        .companion = true};
+    bf_auto_platform *platform = NULL;
+    bf_auto_error err = BF_ERROR_INIT;
+    char *ref = NULL;
+
+    ops.target = &target;
+    ok(bf_platform_open_with(&ops, conf, &platform, &err) == 0, "a target");
+    ok(!bf_target_takes_companion(platform), "it knows no companion");
+    ok(bf_target_create_machine(platform, &request, &ref, &err) == -1, "and is not asked for one");
+    is_error(&err, BF_E_PLATFORM_UNSUPPORTED, "which is told");
+}
+
 int main(void)
 {
     char directory[] = "/tmp/bf-front-XXXXXX";
@@ -135,6 +168,7 @@ int main(void)
     test_source(platform);
     test_cancel(platform);
     test_no_target(platform);
+    test_no_companion(&conf);
     ok(bf_directory_remove(directory, &err) == 0, "nothing is left");
     return done();
 }

@@ -100,12 +100,13 @@ static void test_launch(const char *name)
     bf_auto_error err = BF_ERROR_INIT;
     struct json_object *described = NULL;
     const char *bus = NULL;
-    bool kvm = false;
+    bool kvm = false, companion = false;
 
     if (!ok(bf_json_read_file(path, &json, &err) == 0 &&
                 bf_json_get_object(json, "", "machine", &described, &err) == 0 &&
                 bf_machine_from_json(described, &machine, &err) == 0 &&
                 bf_json_opt_string(json, "", "disk_bus", &bus, &err) == 0 &&
+                bf_json_opt_bool(json, "", "companion", &companion, &err) == 0 &&
                 bf_json_opt_bool(json, "", "kvm", &kvm, &err) == 0,
             "%s is read", name)) {
         diag("%s", err.message);
@@ -133,6 +134,8 @@ static void test_launch(const char *name)
     struct bf_libvirt_launch_xml launch = {.request = &request,
                                            .disk_paths = paths,
                                            .console_path = "/pool/" TAG "-console.log",
+                                           .companion_path =
+                                               companion ? "/pool/" TAG "-companion.img" : NULL,
                                            .kvm = kvm,
                                            .direct = kvm,
                                            .name = safe};

@@ -20,14 +20,14 @@ static struct json_object *json_of(const char *text)
 #define POLICY_DEFAULTS                                                                            \
     "{\"interval\":\"15m\",\"windows\":null,\"keep_points\":3,\"quiesce\":\"try\","                \
     "\"verify\":\"none\",\"convert\":\"auto\",\"virtio_win\":null,\"grow\":false,"                 \
-    "\"serial_console\":false,\"shutdown_timeout\":\"5m\","                                        \
+    "\"serial_console\":false,\"boot_ladder\":\"virtio\",\"shutdown_timeout\":\"5m\","             \
     "\"shutdown\":\"ask\",\"boot_timeout\":\"5m\",\"boot_evidence\":\"try\",\"boot_pattern\":"     \
     "null,\"rate\":null,"                                                                          \
     "\"on_failure\":\"restart-source\",\"drill_every\":0,\"retries\":3}"
 #define POLICY_OTHER                                                                               \
     "{\"interval\":\"90s\",\"windows\":[\"Mon-Fri 20:00-06:00\",\"Sat,Sun\"],\"keep_points\":500," \
     "\"quiesce\":\"require\",\"verify\":\"10%\",\"convert\":\"v2v\",\"virtio_win\":\"/opt/ü x\"," \
-    "\"grow\":true,\"serial_console\":true,"                                                       \
+    "\"grow\":true,\"serial_console\":true,\"boot_ladder\":\"sata-first\","                        \
     "\"shutdown_timeout\":\"1s\",\"shutdown\":\"off\",\"boot_timeout\":\"1d\","                    \
     "\"boot_evidence\":\"agent\",\"boot_pattern\":\"^ready( "                                      \
     "now)?$\",\"rate\":\"50M\",\"on_failure\":\"leave-off\","                                      \
@@ -74,6 +74,7 @@ static void test_policy_texts(void)
     is_string(other.virtio_win, "/opt/ü x", "virtio_win");
     ok(other.grow, "grow");
     ok(other.serial_console, "serial_console");
+    ok(other.boot_ladder == BF_LADDER_SATA_FIRST, "boot_ladder");
     is_u64(other.shutdown_timeout_s, 1, "shutdown_timeout");
     ok(other.shutdown == BF_SHUTDOWN_OFF, "shutdown");
     is_u64(other.boot_timeout_s, 86400, "boot_timeout");
@@ -160,6 +161,7 @@ static const struct refusal policy_refusals[] = {
     {"{\"virtio_win\":\"/a\\nb\"}", BF_E_BAD_INPUT, "policy.virtio_win"},
     {"{\"grow\":\"on\"}", BF_E_BAD_JSON, "policy.grow"},
     {"{\"serial_console\":1}", BF_E_BAD_JSON, "policy.serial_console"},
+    {"{\"boot_ladder\":\"sata\"}", BF_E_BAD_INPUT, "policy.boot_ladder"},
     {"{\"shutdown_timeout\":\"25h\"}", BF_E_BAD_INPUT, "policy.shutdown_timeout"},
     {"{\"shutdown\":\"kill\"}", BF_E_BAD_INPUT, "policy.shutdown"},
     {"{\"boot_timeout\":\"0\"}", BF_E_BAD_INPUT, "policy.boot_timeout"},
