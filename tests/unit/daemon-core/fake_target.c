@@ -263,5 +263,6 @@ const struct bf_target_ops fake_target = {
     .machine_id = fake_machine_id,
     .delete_machine = fake_delete_machine,
     .console = fake_text_console,
+    .takes_companion = true,
     .hand_over_machine = fake_hand_over,
 };

@@ -6,6 +6,9 @@
  */
 #include "bench.h"
 
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "daemon/context.h"
 #include "fake.h"
 #include "tap.h"
 
@@ -24,6 +27,9 @@ static const struct scenario scenarios[] = {
     {"round that fails", "idle", "sync", NULL, "idle", "on", "make_point"},
     {"drill", "idle", "drill", NULL, "idle", "on", NULL},
     {"drill that fails", "idle", "drill", NULL, "idle", "on", "create_machine"},
+    {"drill by the boot ladder", "ladder", "drill", NULL, "idle", "on", NULL},
+    {"cutover by the boot ladder", "ladder", "cutover", "{\"yes\":true}", "confirm-pending", "off",
+     NULL},
     {"end of a drill", "drill", "drill-end", NULL, "idle", "on", NULL},
     {"cutover", "idle", "cutover", "{\"yes\":true}", "confirm-pending", "off", NULL},
     {"cutover that fails", "idle", "cutover", "{\"yes\":true}", "rolled-back", "on",
@@ -135,6 +141,16 @@ static void make_idle(struct bf_service *service)
     bench_check_ledger(service);
 }
 
+static void make_ladder(struct bf_service *service)
+{
+    bf_auto_json *patch = bf_context_parse("{\"policy\":{\"boot_ladder\":\"sata-first\"}}");
+    bf_auto_json *answer = NULL;
+    bf_auto_error err = BF_ERROR_INIT;
+
+    bench_check(bf_service_replication_change(service, BENCH_NAME, patch, &answer, &err) == 0,
+                "policy: %s", err.message ? err.message : "");
+}
+
 static void make_drill(struct bf_service *service)
 {
     bench_verb(service, "drill", NULL);
@@ -154,6 +170,9 @@ int main(void)
     diag("%s", bench_directory());
     ok(bench_run(make_idle, 0, NULL) == BENCH_FINE, "a replication with two points");
     bench_save("idle");
+    ok(bench_run(make_ladder, 0, NULL) == BENCH_FINE, "its launches begin on SATA");
+    bench_save("ladder");
+    bench_restore("idle");
     ok(bench_run(make_drill, 0, NULL) == BENCH_FINE, "a drill");
     bench_save("drill");
     bench_restore("idle");
