@@ -196,6 +196,20 @@ void bf_text_clean(char *text, bool keep_lines)
     }
 }
 
+char *bf_url_escape(const char *text, const char *also)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+    struct bf_buf buf = {0};
+
+    for (const char *at = text; *at; at++) {
+        if (strchr(plain, *at) || strchr(also, *at))
+            bf_buf_add(&buf, at, 1);
+        else
+            bf_buf_addf(&buf, "%%%02X", (unsigned)(unsigned char)*at);
+    }
+    return buf.text ? buf.text : bf_xstrdup("");
+}
+
 char *bf_slug(const char *text, size_t max)
 {
     char *slug = bf_xcalloc(max + 1, 1);

@@ -55,6 +55,9 @@ size_t bf_utf8_next(const char *text, size_t length);
 /* Make foreign text safe to show, in place: control characters become blanks (line ends too unless
  * `keep_lines`), bytes that are not UTF-8 become '?'. */
 void bf_text_clean(char *text, bool keep_lines);
+/* For a URL: letters, digits, "-._~" and what is in `also` stay, other bytes become %XX.  Caller
+ * frees. */
+char *bf_url_escape(const char *text, const char *also);
 /* A platform-safe name piece: [a-z0-9-], at most `max` bytes; never empty. */
 char *bf_slug(const char *text, size_t max);
 /* Random lower-case hex text of `length` characters (from the kernel). */

@@ -264,7 +264,7 @@ void bf_libvirt_open_free(struct bf_libvirt_open *opened)
     if (!opened)
         return;
     if (opened->server)
-        (void)bf_libvirt_server_stop(opened->server, &ignored);
+        (void)bf_server_stop(opened->server, BF_SERVER_FLUSH_MS, &ignored);
     if (opened->lock_fd >= 0)
         close(opened->lock_fd);
     if (opened->guard_fd >= 0)

@@ -9,9 +9,9 @@
 /* An open volume, point or clone. */
 struct bf_libvirt_open {
     struct bf_target_volume base;
-    struct bf_libvirt_server *server; /* NULL: the file itself is read or written */
-    int lock_fd;                      /* -1: none */
-    int guard_fd;                     /* -1: none */
+    struct bf_server *server; /* NULL: the file itself is read or written */
+    int lock_fd;              /* -1: none */
+    int guard_fd;             /* -1: none */
 };
 struct bf_libvirt_open *bf_libvirt_open_new(struct bf_platform *platform, uint64_t size_bytes);
 void bf_libvirt_open_free(struct bf_libvirt_open *open);

@@ -180,7 +180,7 @@ static int open_image(struct bf_libvirt *lv, const struct bf_libvirt_point_file 
     }
     if (bf_libvirt_serve(lv, &request, &opened->server, err) < 0)
         return -1;
-    opened->base.spec.uri = bf_xstrdup(bf_libvirt_server_uri(opened->server));
+    opened->base.spec.uri = bf_xstrdup(bf_server_uri(opened->server));
     return 0;
 }
 

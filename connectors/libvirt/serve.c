@@ -4,32 +4,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/process.h"
 #include "base/text.h"
 
 #define START_MS 30000
-#define STOP_MS 120000 /* writing back a large cache to a slow disk */
 #define TOOL_OUTPUT_MAX ((size_t)1 << 20)
-
-struct bf_libvirt_server {
-    struct bf_libvirt *lv;
-    struct bf_process *process;
-    char *socket_path;
-    char *uri;
-};
 
 /* --- what this host can do --- */
 
@@ -119,47 +105,6 @@ static char *export_option(const struct bf_libvirt_serve_request *request)
 
 /* --- start --- */
 
-static char *uri_escape(const char *text)
-{
-    struct bf_buf buf = {0};
-
-    for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
-        bool plain = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') ||
-                     (*at >= '0' && *at <= '9') || strchr("-._~/", *at);
-        if (plain)
-            bf_buf_addf(&buf, "%c", *at);
-        else
-            bf_buf_addf(&buf, "%%%02X", *at);
-    }
-    return buf.text ? buf.text : bf_xstrdup("");
-}
-
-char *bf_libvirt_nbd_uri(const char *socket_path, const char *export)
-{
-    bf_auto_free char *escaped_path = uri_escape(socket_path);
-    bf_auto_free char *escaped_name = uri_escape(export);
-
-    return bf_xasprintf("nbd+unix:///%s?socket=%s", escaped_name, escaped_path);
-}
-
-/* One connection that reads the greeting: the server's main loop runs, so all of its command line
- * was carried out.  1: yes, 0: not yet. */
-static int answers(const char *socket_path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    bf_auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    char greeting[8];
-
-    strncpy(address.sun_path, socket_path, sizeof(address.sun_path) - 1);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-        return 0;
-    struct pollfd pfd = {.fd = fd, .events = POLLIN};
-    if (poll(&pfd, 1, 1000) != 1)
-        return 0;
-    return recv(fd, greeting, sizeof(greeting), MSG_WAITALL) == (ssize_t)sizeof(greeting) &&
-           memcmp(greeting, "NBDMAGIC", sizeof(greeting)) == 0;
-}
-
 /* QEMU tells a lock only by its text. */
 static void recode_by_tail(struct bf_error *err)
 {
@@ -171,82 +116,27 @@ static void recode_by_tail(struct bf_error *err)
         bf_error_recode(err, BF_E_TARGET_FULL);
 }
 
-static int wait_ready(struct bf_libvirt_server *server, struct bf_error *err)
-{
-    struct bf_deadline deadline = bf_deadline_in(START_MS);
-
-    while (!answers(server->socket_path)) {
-        struct pollfd pfd = {.fd = bf_process_pidfd(server->process), .events = POLLIN};
-        if (poll(&pfd, 1, 0) == 1) {
-            int rc = bf_process_finish(server->process, deadline, -1, err);
-            if (rc == 0)
-                bf_fail(err, BF_E_CHILD_FAILED, 0, "qemu-storage-daemon ended at once");
-            recode_by_tail(err);
-            return -1;
-        }
-        if (bf_platform_pause(&server->lv->base, 10, deadline, err) < 0)
-            return bf_fail_in(err, "qemu-storage-daemon");
-    }
-    return 0;
-}
-
-static void server_free(struct bf_libvirt_server *server)
-{
-    bf_auto_error ignored = BF_ERROR_INIT;
-
-    bf_process_free(server->process);
-    if (server->socket_path)
-        (void)bf_file_remove(server->socket_path, &ignored);
-    free(server->socket_path);
-    free(server->uri);
-    free(server);
-}
-
 int bf_libvirt_serve(struct bf_libvirt *lv, const struct bf_libvirt_serve_request *request,
-                     struct bf_libvirt_server **ret_server, struct bf_error *err)
+                     struct bf_server **ret_server, struct bf_error *err)
 {
     bf_auto_free char *file = file_node(request);
     bf_auto_free char *image = image_node(request);
     bf_auto_free char *export = export_option(request);
-    bf_auto_free char *path =
-        bf_xasprintf("%s/nbd-%d-%u", lv->conf.work_directory, (int)gettid(), lv->serial++);
+    bf_auto_free char *path = NULL;
 
-    if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "the work directory's path is too long: %s", path);
+    if (bf_server_socket(lv->conf.work_directory, "nbd", lv->serial++, &path, err) < 0)
+        return -1;
     bf_auto_free char *listen = server_option(path);
     const char *argv[] = {"qemu-storage-daemon", "--blockdev", file,       "--blockdev", image,
                           "--nbd-server",        listen,       "--export", export,       NULL};
-    struct bf_process_spec spec = {.argv = argv};
-    if (bf_file_remove(path, err) < 0)
-        return -1;
-    struct bf_libvirt_server *server = bf_xcalloc(1, sizeof(*server));
-    server->lv = lv;
-    server->socket_path = bf_steal(path);
-    server->uri = bf_libvirt_nbd_uri(server->socket_path, request->name);
-    if (bf_process_start(&spec, &server->process, err) < 0 || wait_ready(server, err) < 0) {
-        bf_fail_in(err, "serving %s", request->path);
-        server_free(server);
-        return -1;
+    struct bf_server_spec spec = {
+        .argv = argv, .socket_path = path, .export_name = request->name, .start_ms = START_MS};
+    if (bf_server_start(&lv->base, &spec, ret_server, err) < 0) {
+        if (err->code == BF_E_CHILD_FAILED)
+            recode_by_tail(err);
+        return bf_fail_in(err, "serving %s", request->path);
     }
-    *ret_server = server;
     return 0;
-}
-
-const char *bf_libvirt_server_uri(const struct bf_libvirt_server *server)
-{
-    return server->uri;
-}
-
-int bf_libvirt_server_stop(struct bf_libvirt_server *server, struct bf_error *err)
-{
-    int rc = bf_process_signal(server->process, SIGTERM);
-
-    (void)rc; /* ended already: finish() tells how */
-    rc = bf_process_finish(server->process, bf_deadline_in(STOP_MS), -1, err);
-    if (rc < 0)
-        bf_fail_in(err, "closing the image");
-    server_free(server);
-    return rc;
 }
 
 int bf_libvirt_tool(struct bf_libvirt *lv, const char *const *argv, struct bf_deadline deadline,

@@ -7,8 +7,7 @@
 #pragma once
 
 #include "connectors/libvirt/session.h"
-
-struct bf_libvirt_server;
+#include "connectors/server.h"
 
 struct bf_libvirt_serve_request {
     const char *path; /* of a qcow2 image; its backing files are opened as its header says */
@@ -17,16 +16,9 @@ struct bf_libvirt_serve_request {
     const char *bitmap; /* a bitmap of the image to offer; NULL: none */
 };
 
-/* Returns when it answers.  The process dies with us. */
+/* Returns when it answers; bf_server_stop() flushes and closes the image. */
 int bf_libvirt_serve(struct bf_libvirt *lv, const struct bf_libvirt_serve_request *request,
-                     struct bf_libvirt_server **ret_server, struct bf_error *err);
-const char *bf_libvirt_server_uri(const struct bf_libvirt_server *server);
-/* Ask it to end, which flushes and closes the image, and wait.  Frees the handle also on failure:
- * then the image may lack what was written and not flushed by the NBD client. */
-int bf_libvirt_server_stop(struct bf_libvirt_server *server, struct bf_error *err);
-
-/* "nbd+unix:///EXPORT?socket=PATH", escaped.  Caller frees. */
-char *bf_libvirt_nbd_uri(const char *socket_path, const char *export);
+                     struct bf_server **ret_server, struct bf_error *err);
 
 /* Run a tool to its end.  Standard output (at most 1 MiB) to *ret_output, or into the error's
  * evidence if ret_output is NULL. */

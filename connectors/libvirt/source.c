@@ -19,8 +19,8 @@
 
 struct source_disk {
     struct bf_source_disk base;
-    struct bf_libvirt_server *server; /* NULL: libvirt's job or the image itself is read */
-    int lock_fd;                      /* -1: none */
+    struct bf_server *server; /* NULL: libvirt's job or the image itself is read */
+    int lock_fd;              /* -1: none */
 };
 
 static int find(struct bf_libvirt *lv, const char *machine_id, enum bf_error_code gone,
@@ -70,7 +70,7 @@ static int open_job_disk(struct bf_libvirt *lv, const struct bf_libvirt_ref *ref
                        "backup job %s is gone: the machine was switched off, or somebody ended it",
                        ref->tag);
     if (ref->socket) {
-        disk->base.spec.uri = bf_libvirt_nbd_uri(ref->socket, key);
+        disk->base.spec.uri = bf_server_uri_of(ref->socket, key);
     } else {
         disk->base.spec.uri =
             bf_xasprintf("%s://%s:%llu/%s", ref->tls ? "nbds" : "nbd",
@@ -110,7 +110,7 @@ static int open_off_disk(struct bf_libvirt *lv, const struct bf_libvirt_ref *ref
                 bf_error_recode(err, BF_E_MACHINE_STATE);
             return -1;
         }
-        disk->base.spec.uri = bf_xstrdup(bf_libvirt_server_uri(disk->server));
+        disk->base.spec.uri = bf_xstrdup(bf_server_uri(disk->server));
     } else {
         if (bf_libvirt_image_lock(wanted->path, &disk->lock_fd, err) < 0)
             return -1;
@@ -125,7 +125,7 @@ static void free_disk(struct source_disk *disk)
     bf_auto_error ignored = BF_ERROR_INIT;
 
     if (disk->server)
-        (void)bf_libvirt_server_stop(disk->server, &ignored);
+        (void)bf_server_stop(disk->server, BF_SERVER_FLUSH_MS, &ignored);
     if (disk->lock_fd >= 0)
         close(disk->lock_fd);
     free(disk);

@@ -265,7 +265,7 @@ static int open_delta(struct bf_libvirt *lv, const struct bf_libvirt_volume *vol
         .path = files->part_qcow2, .writable = true, .name = "volume"};
     if (bf_libvirt_serve(lv, &request, &opened->server, err) < 0)
         return -1;
-    opened->base.spec.uri = bf_xstrdup(bf_libvirt_server_uri(opened->server));
+    opened->base.spec.uri = bf_xstrdup(bf_server_uri(opened->server));
     opened->base.spec.format = bf_xstrdup("raw");
     return 0;
 }
@@ -317,7 +317,7 @@ int bf_libvirt_close_volume(struct bf_target_volume *volume, struct bf_error *er
     int rc = 0;
 
     if (opened->server)
-        rc = bf_libvirt_server_stop(opened->server, err);
+        rc = bf_server_stop(opened->server, BF_SERVER_FLUSH_MS, err);
     opened->server = NULL;
     bf_libvirt_open_free(opened);
     return rc;

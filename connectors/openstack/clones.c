@@ -67,7 +67,7 @@ int bf_cloud_open_clone(struct bf_platform *platform, const char *clone_ref,
     bf_auto_json *volume = NULL;
     bf_auto_json *connection = NULL;
     bf_auto_rbd_place place = {0};
-    struct bf_cloud_server *server = NULL;
+    struct bf_server *server = NULL;
 
     if (bf_cloud_ref_id(clone_ref, "volume", &id, err) < 0 ||
         bf_cinder_volume(cloud, id, &volume, err) < 0 ||
@@ -85,7 +85,7 @@ int bf_cloud_open_clone(struct bf_platform *platform, const char *clone_ref,
     }
     struct bf_cloud_volume *own = bf_xcalloc(1, sizeof(*own));
     own->base.platform = platform;
-    own->base.spec = (struct bf_endpoint_spec){.uri = bf_xstrdup(bf_cloud_server_uri(server)),
+    own->base.spec = (struct bf_endpoint_spec){.uri = bf_xstrdup(bf_server_uri(server)),
                                                .format = bf_xstrdup("raw"),
                                                .map = BF_MAP_ALLOCATION,
                                                .size_bytes = bf_cloud_number(volume, "size") * GIB};

@@ -4,12 +4,8 @@
 #pragma once
 
 #include "connectors/openstack/place.h"
+#include "connectors/server.h"
 
-struct bf_cloud_server;
-
-/* Returns when it answers.  The process dies with us. */
+/* Returns when it answers; bf_server_stop() flushes and closes the image. */
 int bf_cloud_serve(struct bf_cloud *cloud, const struct bf_rbd_place *place,
-                   struct bf_cloud_server **ret_server, struct bf_error *err);
-const char *bf_cloud_server_uri(const struct bf_cloud_server *server);
-/* Flushes, closes the image and ends.  Frees the handle also on failure. */
-int bf_cloud_server_stop(struct bf_cloud_server *server, struct bf_error *err);
+                   struct bf_server **ret_server, struct bf_error *err);

@@ -28,12 +28,12 @@
 #define BF_CLOUD_BASELINE_KIND "baseline"
 #define BF_CLOUD_MACHINE_KIND "machine"
 
-struct bf_cloud_server; /* serve.h */
+struct bf_server; /* connectors/server.h */
 struct bf_cloud_volume {
     struct bf_target_volume base;
-    struct bf_cloud_server *server; /* of an open clone; NULL: none */
-    char *release;                  /* volume to let go at the end; NULL: none */
-    char *on_mover; /* volume to be detached from the mover at the end; NULL: none */
+    struct bf_server *server; /* of an open clone; NULL: none */
+    char *release;            /* volume to let go at the end; NULL: none */
+    char *on_mover;           /* volume to be detached from the mover at the end; NULL: none */
 };
 
 /* Type and zone out of a mapping's storage "TYPE[@ZONE]"; NULL where it names none. */

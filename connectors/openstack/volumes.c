@@ -403,7 +403,7 @@ static int off_mover(struct bf_cloud *cloud, const struct bf_cloud_volume *own,
 int bf_cloud_close_volume(struct bf_target_volume *volume, struct bf_error *err)
 {
     struct bf_cloud_volume *own = (struct bf_cloud_volume *)(void *)volume;
-    int rc = own->server ? bf_cloud_server_stop(own->server, err) : 0;
+    int rc = bf_server_stop(own->server, BF_SERVER_FLUSH_MS, err);
 
     if (own->on_mover)
         rc = off_mover(bf_cloud_of(volume->platform), own, err);

@@ -2,30 +2,17 @@
 #include "connectors/vmware/serve.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/process.h"
 #include "base/text.h"
 #include "connectors/vmware/vddk-plugin/vddk.h"
 
 #define PLUGIN "nbdkit-bfvddk-plugin.so"
 #define START_MS 120000 /* connecting to a busy vCenter and opening the disk take their time */
-
-struct bf_vmware_server {
-    struct bf_vmware *vw;
-    struct bf_process *process;
-    char *socket_path;
-    char *uri;
-};
 
 char *bf_vmware_vddk_missing(const struct bf_vmware_conf *conf)
 {
@@ -60,64 +47,26 @@ static int secret_fd(const struct bf_secret *secret, int *ret_fd, struct bf_erro
     return 0;
 }
 
-/* One connection that reads the greeting.  1: it answers, 0: not yet. */
-static int answers(const char *socket_path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    bf_auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    char greeting[8];
-
-    strncpy(address.sun_path, socket_path, sizeof(address.sun_path) - 1);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-        return 0;
-    struct pollfd pfd = {.fd = fd, .events = POLLIN};
-    if (poll(&pfd, 1, 1000) != 1)
-        return 0;
-    return recv(fd, greeting, sizeof(greeting), MSG_WAITALL) == (ssize_t)sizeof(greeting) &&
-           memcmp(greeting, "NBDMAGIC", sizeof(greeting)) == 0;
-}
-
 /* What the plugin said first is the reason; nbdkit only repeats that something failed. */
-static int fail_start(struct bf_vmware_server *server, struct bf_error *err)
+static int say_why(struct bf_error *err)
 {
-    const char *tail = bf_process_tail(server->process);
-    bool refused = strstr(tail, "password") || strstr(tail, "login") || strstr(tail, "ertificate");
+    const char *tail = err->evidence ? err->evidence : "";
 
-    bf_error_clear(err);
-    bf_fail(err, refused ? BF_E_PLATFORM_AUTH : BF_E_CHILD_FAILED, 0,
-            "nbdkit with VDDK could not open the disk");
-    bf_error_evidence(err, tail);
-    return -1;
+    if (err->code == BF_E_CHILD_FAILED &&
+        (strstr(tail, "password") || strstr(tail, "login") || strstr(tail, "ertificate")))
+        bf_error_recode(err, BF_E_PLATFORM_AUTH);
+    return bf_fail_in(err, "nbdkit with VDDK could not open the disk");
 }
 
-static int wait_ready(struct bf_vmware_server *server, struct bf_error *err)
+static int start(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
+                 const struct bf_vmware_ref_disk *disk, const char *socket_path,
+                 struct bf_server **ret_server, struct bf_error *err)
 {
-    struct bf_deadline deadline = bf_deadline_in(START_MS);
-
-    while (!answers(server->socket_path)) {
-        struct pollfd pfd = {.fd = bf_process_pidfd(server->process), .events = POLLIN};
-        int status;
-
-        bf_process_drain(server->process);
-        if (poll(&pfd, 1, 0) == 1) {
-            if (bf_process_wait(server->process, deadline, -1, &status, err) < 0)
-                return -1;
-            return fail_start(server, err);
-        }
-        if (bf_platform_pause(&server->vw->base, 20, deadline, err) < 0)
-            return bf_fail_in(err, "nbdkit");
-    }
-    return 0;
-}
-
-static int start(struct bf_vmware_server *server, const struct bf_vmware_moment *moment,
-                 const struct bf_vmware_ref_disk *disk, struct bf_error *err)
-{
-    const struct bf_vmware_conf *conf = &server->vw->conf;
+    const struct bf_vmware_conf *conf = &vw->conf;
     bf_auto_free char *plugin = NULL;
     bf_auto_fd int fd = -1;
 
-    if (bf_vmware_thumbprint(server->vw, err) < 0 || bf_program_find(PLUGIN, &plugin, err) < 0 ||
+    if (bf_vmware_thumbprint(vw, err) < 0 || bf_program_find(PLUGIN, &plugin, err) < 0 ||
         secret_fd(conf->password, &fd, err) < 0)
         return -1;
     bf_auto_free char *libdir = bf_xasprintf("libdir=%s", conf->library_directory);
@@ -132,72 +81,33 @@ static int start(struct bf_vmware_server *server, const struct bf_vmware_moment 
     bf_auto_free char *config =
         conf->library_config ? bf_xasprintf("config=%s", conf->library_config) : NULL;
     bf_auto_free char *path = bf_xasprintf("LD_LIBRARY_PATH=%s/lib64", conf->library_directory);
-    const char *argv[] = {"nbdkit",     "--foreground",
-                          "--readonly", "--exit-with-parent",
-                          "--unix",     server->socket_path,
-                          plugin,       libdir,
-                          host,         port,
-                          user,         "password=-3",
-                          vm,           snapshot,
-                          file,         transports,
-                          thumbprint,   config,
-                          NULL};
+    const char *argv[] = {"nbdkit",   "--foreground", "--readonly", "--exit-with-parent",
+                          "--unix",   socket_path,    plugin,       libdir,
+                          host,       port,           user,         "password=-3",
+                          vm,         snapshot,       file,         transports,
+                          thumbprint, config,         NULL};
     const char *env[] = {path, NULL};
-    struct bf_process_spec spec = {.argv = argv, .env = env, .pass_fds = &fd, .pass_fd_count = 1};
+    struct bf_server_spec spec = {.argv = argv,
+                                  .env = env,
+                                  .pass_fds = &fd,
+                                  .pass_fd_count = 1,
+                                  .socket_path = socket_path,
+                                  .start_ms = START_MS};
 
-    if (bf_process_start(&spec, &server->process, err) < 0)
-        return -1;
-    return wait_ready(server, err);
+    return bf_server_start(&vw->base, &spec, ret_server, err) < 0 ? say_why(err) : 0;
 }
 
 int bf_vmware_serve(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
-                    const struct bf_vmware_ref_disk *disk, struct bf_vmware_server **ret_server,
+                    const struct bf_vmware_ref_disk *disk, struct bf_server **ret_server,
                     struct bf_error *err)
 {
-    bf_auto_free char *path =
-        bf_xasprintf("%s/vddk-%d-%u", vw->conf.work_directory, (int)gettid(), vw->serial++);
+    bf_auto_free char *path = NULL;
 
-    if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "the work directory's path is too long: %s", path);
     if (!disk->file)
         return bf_fail(err, BF_E_DISK_UNSUPPORTED, 0, "disk %s has no file", disk->key);
-    if (bf_file_remove(path, err) < 0)
+    if (bf_server_socket(vw->conf.work_directory, "vddk", vw->serial++, &path, err) < 0)
         return -1;
-    struct bf_vmware_server *server = bf_xcalloc(1, sizeof(*server));
-    server->vw = vw;
-    server->socket_path = bf_steal(path);
-    server->uri = bf_xasprintf("nbd+unix:///?socket=%s", server->socket_path);
-    if (start(server, moment, disk, err) < 0) {
-        bf_fail_in(err, "%s", disk->file);
-        bf_vmware_server_stop(server);
-        return -1;
-    }
-    *ret_server = server;
+    if (start(vw, moment, disk, path, ret_server, err) < 0)
+        return bf_fail_in(err, "%s", disk->file);
     return 0;
-}
-
-const char *bf_vmware_server_uri(const struct bf_vmware_server *server)
-{
-    return server->uri;
-}
-
-void bf_vmware_server_stop(struct bf_vmware_server *server)
-{
-    bf_auto_error ignored = BF_ERROR_INIT;
-
-    if (!server)
-        return;
-    if (server->process) {
-        int status;
-
-        /* In order: it closes the disk, so that no session of the library stays at the host. */
-        (void)bf_process_signal(server->process, SIGTERM);
-        (void)bf_process_wait(server->process, bf_deadline_in(10000), -1, &status, &ignored);
-        bf_process_free(server->process);
-    }
-    bf_error_clear(&ignored);
-    (void)bf_file_remove(server->socket_path, &ignored);
-    free(server->socket_path);
-    free(server->uri);
-    free(server);
 }

@@ -7,17 +7,16 @@
  */
 #pragma once
 
+#include "connectors/server.h"
 #include "connectors/vmware/refs.h"
 #include "connectors/vmware/soap.h"
 
-struct bf_vmware_server;
-
-/* Returns when it answers.  The process dies with us. */
+/* Returns when it answers.  bf_server_stop() with BF_VMWARE_STOP_MS ends it in order: it closes the
+ * disk, so that no session of the library stays at the host. */
+#define BF_VMWARE_STOP_MS 10000
 int bf_vmware_serve(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
-                    const struct bf_vmware_ref_disk *disk, struct bf_vmware_server **ret_server,
+                    const struct bf_vmware_ref_disk *disk, struct bf_server **ret_server,
                     struct bf_error *err);
-const char *bf_vmware_server_uri(const struct bf_vmware_server *server);
-void bf_vmware_server_stop(struct bf_vmware_server *server); /* NULL allowed */
 
 /* Is a library there?  If not, why: a text, caller frees. */
 char *bf_vmware_vddk_missing(const struct bf_vmware_conf *conf);

@@ -16,9 +16,9 @@
 
 struct source_disk {
     struct bf_source_disk base;
-    struct bf_vmware_server *server; /* NULL: another read path */
-    char *export_path;               /* NULL: another read path */
-    char *map_path;                  /* NULL: none */
+    struct bf_server *server; /* NULL: another read path */
+    char *export_path;        /* NULL: another read path */
+    char *map_path;           /* NULL: none */
 };
 
 /* The map is asked for anew: it is the same one as long as the snapshot is there, so a round that
@@ -73,7 +73,7 @@ static int open_disk(struct bf_vmware *vw, const struct bf_vmware_moment *moment
             : bf_vmware_serve(vw, moment, wanted, &disk->server, err) < 0)
         return -1;
     disk->base.spec = (struct bf_endpoint_spec){
-        .uri = bf_xstrdup(disk->server ? bf_vmware_server_uri(disk->server) : disk->export_path),
+        .uri = bf_xstrdup(disk->server ? bf_server_uri(disk->server) : disk->export_path),
         .format = bf_xstrdup("raw"),
         .map = disk->map_path ? BF_MAP_FILE : BF_MAP_ALLOCATION,
         .map_name = bf_xstrdup(disk->map_path),
@@ -87,7 +87,8 @@ static void source_close_disk(struct bf_source_disk *base)
     struct source_disk *disk = (struct source_disk *)base;
     bf_auto_error ignored = BF_ERROR_INIT;
 
-    bf_vmware_server_stop(disk->server);
+    (void)bf_server_stop(disk->server, BF_VMWARE_STOP_MS, &ignored);
+    bf_error_clear(&ignored);
     if (disk->export_path)
         bf_vmware_export_close(bf_vmware_of(base->platform), disk->export_path);
     free(disk->export_path);
