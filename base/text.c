@@ -198,7 +198,8 @@ void bf_text_clean(char *text, bool keep_lines)
 
 char *bf_url_escape(const char *text, const char *also)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
     struct bf_buf buf = {0};
 
     for (const char *at = text; *at; at++) {

@@ -49,10 +49,13 @@ static int parse_path(const char *text, enum bf_vmware_path *ret_path, struct bf
         *ret_path = BF_VMWARE_PATH_AUTO;
     else if (bf_streq(text, "vddk"))
         *ret_path = BF_VMWARE_PATH_VDDK;
+    else if (bf_streq(text, "datastore"))
+        *ret_path = BF_VMWARE_PATH_DATASTORE;
     else if (bf_streq(text, "export"))
         *ret_path = BF_VMWARE_PATH_EXPORT;
     else
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.read_path: expected auto, vddk or export");
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options.read_path: expected auto, vddk, datastore or export");
     return 0;
 }
 

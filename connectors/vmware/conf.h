@@ -5,7 +5,12 @@
 #include "base/secret.h"
 #include "connectors/connector.h"
 
-enum bf_vmware_path { BF_VMWARE_PATH_AUTO = 0, BF_VMWARE_PATH_VDDK, BF_VMWARE_PATH_EXPORT };
+enum bf_vmware_path {
+    BF_VMWARE_PATH_AUTO = 0,
+    BF_VMWARE_PATH_VDDK,
+    BF_VMWARE_PATH_DATASTORE,
+    BF_VMWARE_PATH_EXPORT
+};
 
 struct bf_vmware_conf {
     char *origin; /* "https://vcenter.example.org:8443", without a path */

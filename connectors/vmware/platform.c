@@ -32,8 +32,7 @@ static int vmware_info(struct bf_platform *platform, struct bf_platform_info *re
                         "these privileges on the machines to replicate",
                         "the account lacks them at the top of the inventory",
                         "grant them there, or on the folders whose machines are replicated");
-    bf_vmware_read_path_findings(vw, 0, &ret_info->findings);
-    return 0;
+    return bf_vmware_read_path_findings(vw, NULL, &ret_info->findings, err);
 }
 
 /* --- resources --- */

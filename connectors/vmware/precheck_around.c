@@ -120,7 +120,6 @@ int bf_vmware_precheck_around(struct bf_vmware *vw, const struct bf_vmware_machi
 {
     struct around around = {.machine = machine, .findings = findings};
     bf_auto_free char *missing = NULL;
-    uint64_t size = 0;
 
     if (bf_vmware_privileges_missing(vw, "VirtualMachine", machine->machine->id, &missing, err) < 0)
         return -1;
@@ -128,10 +127,8 @@ int bf_vmware_precheck_around(struct bf_vmware *vw, const struct bf_vmware_machi
         bf_findings_add(findings, BF_SEVERITY_BLOCK, "vmware-privilege", NULL, missing,
                         "these privileges on the machine", "rounds or the cutover would fail",
                         "add them to the account's role on this machine or its folder");
-    for (size_t i = 0; i < machine->disk_count; i++)
-        size += machine->disks[i].size_bytes;
-    bf_vmware_read_path_findings(vw, size, findings);
-    if (datastore_findings(vw, &around, err) < 0 || host_findings(vw, &around, err) < 0)
+    if (bf_vmware_read_path_findings(vw, machine, findings, err) < 0 ||
+        datastore_findings(vw, &around, err) < 0 || host_findings(vw, &around, err) < 0)
         return -1;
     return 0;
 }

@@ -15,14 +15,15 @@ static const char *const needed[] = {
     "VirtualMachine.Provisioning.GetVmFiles",
     "VirtualMachine.Interact.PowerOff",
     "VirtualMachine.Interact.PowerOn",
-    "VApp.Export", /* last: by export only */
+    "VApp.Export", /* last: where disks may be exported */
 };
 
 static size_t needed_count(const struct bf_vmware *vw)
 {
     enum bf_vmware_path path;
     bf_auto_error ignored = BF_ERROR_INIT;
-    bool export = bf_vmware_read_path(vw, &path, &ignored) == 0 && path == BF_VMWARE_PATH_EXPORT;
+    bool export =
+        bf_vmware_read_path(vw, NULL, &path, &ignored) == 0 && path == BF_VMWARE_PATH_EXPORT;
 
     return bf_array_length(needed) - (export ? 0 : 1);
 }

@@ -5,21 +5,34 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "connectors/vmware/folder.h"
 #include "connectors/vmware/serve.h"
 
-int bf_vmware_read_path(const struct bf_vmware *vw, enum bf_vmware_path *ret_path,
-                        struct bf_error *err)
+int bf_vmware_read_path(const struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                        enum bf_vmware_path *ret_path, struct bf_error *err)
 {
+    enum bf_vmware_path path = vw->conf.path;
     bf_auto_free char *missing = bf_vmware_vddk_missing(&vw->conf);
 
-    if (vw->conf.path == BF_VMWARE_PATH_EXPORT || (vw->conf.path == BF_VMWARE_PATH_AUTO && missing))
-        *ret_path = BF_VMWARE_PATH_EXPORT;
-    else if (!missing)
-        *ret_path = BF_VMWARE_PATH_VDDK;
-    else
+    if (path == BF_VMWARE_PATH_VDDK && missing)
         return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
                        "the disks cannot be read: no VDDK library: %s", missing);
+    if (path == BF_VMWARE_PATH_AUTO && !missing)
+        path = BF_VMWARE_PATH_VDDK;
+    else if (path == BF_VMWARE_PATH_AUTO && machine && machine->machine->power == BF_POWER_OFF)
+        path = BF_VMWARE_PATH_DATASTORE;
+    else if (path == BF_VMWARE_PATH_AUTO)
+        path = BF_VMWARE_PATH_EXPORT;
+    *ret_path = path;
     return 0;
+}
+
+bool bf_vmware_read_path_falls_back(const struct bf_vmware *vw, enum bf_vmware_path path,
+                                    const struct bf_error *err)
+{
+    return vw->conf.path == BF_VMWARE_PATH_AUTO && path == BF_VMWARE_PATH_DATASTORE &&
+           (err->code == BF_E_PLATFORM_UNSUPPORTED || err->code == BF_E_PLATFORM_PRIVILEGE ||
+            err->code == BF_E_PLATFORM_ERROR);
 }
 
 static void space_finding(const struct bf_vmware *vw, uint64_t size_bytes,
@@ -40,25 +53,67 @@ static void space_finding(const struct bf_vmware *vw, uint64_t size_bytes,
                     "set the platform's option scratch_directory to a larger file system");
 }
 
-void bf_vmware_read_path_findings(const struct bf_vmware *vw, uint64_t size_bytes,
-                                  struct bf_findings *findings)
+static void export_findings(const struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                            struct bf_findings *findings)
+{
+    uint64_t size = 0;
+
+    for (size_t i = 0; machine && i < machine->disk_count; i++)
+        size += machine->disks[i].size_bytes;
+    bf_findings_add(findings, BF_SEVERITY_WARN, "vmware-export", NULL, "disks are exported whole",
+                    "VMware's VDDK library (libvixDiskLib)",
+                    "every round transfers all that the disks hold, and needs room for it in the "
+                    "scratch directory",
+                    "unpack VDDK on this host and set the option library_directory");
+    space_finding(vw, size, findings);
+}
+
+/* Looks at the files themselves: the account, the kind of disk and the server's manners decide. */
+static int datastore_findings(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                              struct bf_findings *findings, struct bf_error *err)
+{
+    bf_auto_error trouble = BF_ERROR_INIT;
+
+    if (machine && bf_vmware_folder_check(vw, machine, &trouble) < 0) {
+        if (trouble.code == BF_E_CANCELLED) {
+            bf_error_move(err, &trouble);
+            return -1;
+        }
+        if (bf_vmware_read_path_falls_back(vw, BF_VMWARE_PATH_DATASTORE, &trouble))
+            export_findings(vw, machine, findings);
+        else
+            bf_findings_add(findings, BF_SEVERITY_BLOCK, "vmware-read-path", NULL, trouble.message,
+                            "a machine that is off, and stays off, with flat disks",
+                            "read_path is datastore: the disks' files are read by HTTPS, which are "
+                            "locked while the machine runs",
+                            "switch the machine off, or set read_path to auto");
+        return 0;
+    }
+    bf_findings_add(
+        findings, BF_SEVERITY_INFO, "vmware-datastore-read", NULL,
+        "disks are read from the datastore by HTTPS", "a machine that stays off",
+        "while the machine runs its files are locked, and rounds read otherwise or fail",
+        "none is needed; for a running machine unpack VDDK on this host and set the "
+        "option library_directory");
+    return 0;
+}
+
+int bf_vmware_read_path_findings(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                                 struct bf_findings *findings, struct bf_error *err)
 {
     bf_auto_free char *missing = bf_vmware_vddk_missing(&vw->conf);
-    bf_auto_error ignored = BF_ERROR_INIT;
+    bf_auto_error trouble = BF_ERROR_INIT;
     enum bf_vmware_path path;
 
-    if (bf_vmware_read_path(vw, &path, &ignored) < 0) {
+    if (bf_vmware_read_path(vw, machine, &path, &trouble) < 0)
         bf_findings_add(findings, BF_SEVERITY_BLOCK, "vmware-read-path", NULL, missing,
                         "VMware's VDDK library (libvixDiskLib)",
                         "the disks of snapshots are read by it",
                         "unpack VDDK on this host and set the option library_directory, or set "
                         "read_path to auto");
-    } else if (path == BF_VMWARE_PATH_EXPORT) {
-        bf_findings_add(findings, BF_SEVERITY_WARN, "vmware-export", NULL,
-                        "disks are exported whole", "VMware's VDDK library (libvixDiskLib)",
-                        "every round transfers all that the disks hold, and needs room for it in "
-                        "the scratch directory",
-                        "unpack VDDK on this host and set the option library_directory");
-        space_finding(vw, size_bytes, findings);
-    }
+    else if (path == BF_VMWARE_PATH_EXPORT)
+        export_findings(vw, machine, findings);
+    else if (path == BF_VMWARE_PATH_DATASTORE)
+        return datastore_findings(vw, machine, findings, err);
+    return 0;
 }

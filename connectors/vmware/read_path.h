@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a snapshot's disks are read: chosen by the platform's option read_path and what is there. */
+/* How a snapshot's disks are read: chosen by the platform's option read_path, what is there, and
+ * the machine.  `auto` is VDDK; without it the datastore for a machine that is off, and the export
+ * for others and for what the datastore does not serve. */
 #pragma once
 
-#include "connectors/vmware/soap.h"
+#include "connectors/vmware/machine.h"
 
-/* None can be used: BF_E_PLATFORM_UNSUPPORTED with the reason. */
-int bf_vmware_read_path(const struct bf_vmware *vw, enum bf_vmware_path *ret_path,
-                        struct bf_error *err);
+/* None can be used: BF_E_PLATFORM_UNSUPPORTED with the reason.  `machine` NULL: of none in
+ * particular. */
+int bf_vmware_read_path(const struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                        enum bf_vmware_path *ret_path, struct bf_error *err);
+/* May this failure to read from the datastore be answered by an export? */
+bool bf_vmware_read_path_falls_back(const struct bf_vmware *vw, enum bf_vmware_path path,
+                                    const struct bf_error *err);
 
-/* "vmware-read-path" if none can be used, "vmware-export" and "vmware-scratch-space" if disks are
- * exported.  `size_bytes`: of the machine's disks; 0: of none in particular. */
-void bf_vmware_read_path_findings(const struct bf_vmware *vw, uint64_t size_bytes,
-                                  struct bf_findings *findings);
+/* "vmware-read-path" if none can be used, "vmware-datastore-read" if the datastore is,
+ * "vmware-export" and "vmware-scratch-space" if disks are exported.  Asks the platform. */
+int bf_vmware_read_path_findings(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                                 struct bf_findings *findings, struct bf_error *err);

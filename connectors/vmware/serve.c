@@ -32,9 +32,8 @@ char *bf_vmware_vddk_missing(const struct bf_vmware_conf *conf)
 }
 
 /* An anonymous file in memory: a pipe would need somebody to write into it. */
-static int secret_fd(const struct bf_secret *secret, int *ret_fd, struct bf_error *err)
+int bf_vmware_secret_fd(const char *text, int *ret_fd, struct bf_error *err)
 {
-    const char *text = bf_secret_text(secret);
     bf_auto_fd int fd = memfd_create("secret", MFD_CLOEXEC);
 
     if (fd < 0)
@@ -67,7 +66,7 @@ static int start(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
     bf_auto_fd int fd = -1;
 
     if (bf_vmware_thumbprint(vw, err) < 0 || bf_program_find(PLUGIN, &plugin, err) < 0 ||
-        secret_fd(conf->password, &fd, err) < 0)
+        bf_vmware_secret_fd(bf_secret_text(conf->password), &fd, err) < 0)
         return -1;
     bf_auto_free char *libdir = bf_xasprintf("libdir=%s", conf->library_directory);
     bf_auto_free char *host = bf_xasprintf("server=%s", conf->host);

@@ -18,5 +18,8 @@ int bf_vmware_serve(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
                     const struct bf_vmware_ref_disk *disk, struct bf_server **ret_server,
                     struct bf_error *err);
 
+/* A descriptor that reads as this text, for a child.  Caller closes. */
+int bf_vmware_secret_fd(const char *text, int *ret_fd, struct bf_error *err);
+
 /* Is a library there?  If not, why: a text, caller frees. */
 char *bf_vmware_vddk_missing(const struct bf_vmware_conf *conf);

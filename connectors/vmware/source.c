@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "connectors/vmware/cbt.h"
 #include "connectors/vmware/export.h"
+#include "connectors/vmware/folder.h"
 #include "connectors/vmware/precheck.h"
 #include "connectors/vmware/read_path.h"
 #include "connectors/vmware/serve.h"
@@ -43,34 +44,68 @@ static int write_map(struct bf_vmware *vw, const struct bf_vmware_moment *moment
 
 /* A snapshot that somebody removed is told as that, whatever the reader would have said. */
 static int check_there(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
-                       struct bf_error *err)
+                       struct bf_vmware_machine **ret_machine, struct bf_error *err)
 {
     bf_auto_vmware_machine *machine = NULL;
 
     if (bf_vmware_machine_get(vw, moment->machine, BF_E_MACHINE_GONE, &machine, err) < 0)
         return -1;
     for (size_t i = 0; i < machine->snapshot_count; i++) {
-        if (bf_streq(machine->snapshots[i].ref, moment->snapshot))
+        if (bf_streq(machine->snapshots[i].ref, moment->snapshot)) {
+            *ret_machine = bf_steal(machine);
             return 0;
+        }
     }
     return bf_fail(err, BF_E_SNAPSHOT_FAILED, 0,
                    "snapshot %s of machine %s is gone: somebody removed it", moment->tag,
                    machine->machine->name);
 }
 
+/* The file is the snapshot's, its datastore the machine's: it has not moved, or the file is not
+ * found. */
+static int open_datastore(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                          const struct bf_vmware_ref_disk *wanted, struct source_disk *disk,
+                          struct bf_error *err)
+{
+    const struct bf_vmware_disk *live = bf_vmware_machine_disk(machine, wanted->key);
+    struct bf_vmware_folder_file file = {.file = wanted->file,
+                                         .datastore = live ? live->datastore : NULL,
+                                         .size_bytes = wanted->size_bytes};
+
+    return bf_vmware_folder_serve(vw, machine, &file, &disk->server, err);
+}
+
+static int open_reader(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                       const struct bf_vmware_moment *moment,
+                       const struct bf_vmware_ref_disk *wanted, struct source_disk *disk,
+                       struct bf_error *err)
+{
+    enum bf_vmware_path path;
+
+    if (bf_vmware_read_path(vw, machine, &path, err) < 0)
+        return -1;
+    if (path == BF_VMWARE_PATH_VDDK)
+        return bf_vmware_serve(vw, moment, wanted, &disk->server, err);
+    if (path == BF_VMWARE_PATH_DATASTORE) {
+        if (open_datastore(vw, machine, wanted, disk, err) == 0)
+            return 0;
+        if (!bf_vmware_read_path_falls_back(vw, path, err))
+            return -1;
+        bf_error_clear(err);
+    }
+    return bf_vmware_export(vw, moment, wanted, &disk->export_path, err);
+}
+
 static int open_disk(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
                      const struct bf_vmware_ref_disk *wanted, struct source_disk *disk,
                      struct bf_error *err)
 {
-    enum bf_vmware_path path;
+    bf_auto_vmware_machine *machine = NULL;
 
-    if (check_there(vw, moment, err) < 0 || bf_vmware_read_path(vw, &path, err) < 0)
+    if (check_there(vw, moment, &machine, err) < 0 ||
+        open_reader(vw, machine, moment, wanted, disk, err) < 0)
         return -1;
     if (wanted->since && write_map(vw, moment, wanted, disk, err) < 0)
-        return -1;
-    if (path == BF_VMWARE_PATH_EXPORT
-            ? bf_vmware_export(vw, moment, wanted, &disk->export_path, err) < 0
-            : bf_vmware_serve(vw, moment, wanted, &disk->server, err) < 0)
         return -1;
     disk->base.spec = (struct bf_endpoint_spec){
         .uri = bf_xstrdup(disk->server ? bf_server_uri(disk->server) : disk->export_path),

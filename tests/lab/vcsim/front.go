@@ -63,18 +63,6 @@ func (w *world) register(mux *http.ServeMux) {
 	mux.HandleFunc("127.0.0.1/lab", w.serveControl)
 }
 
-// The simulator checks nothing here; the real one does.
-func (w *world) serveFolder(out http.ResponseWriter, in *http.Request) {
-	w.mu.Lock()
-	ok := w.hasSession(in)
-	w.mu.Unlock()
-	if !ok {
-		http.Error(out, "log in first", http.StatusUnauthorized)
-		return
-	}
-	w.service.ServeDatastore(out, in)
-}
-
 func (w *world) hasSession(in *http.Request) bool {
 	const probe = `<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body>` +
 		`<CurrentTime xmlns="urn:vim25"><_this type="ServiceInstance">ServiceInstance</_this>` +

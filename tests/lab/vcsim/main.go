@@ -6,8 +6,8 @@
 //
 // The simulator keeps the inventory, sessions, tasks and the property collector, and writes its
 // own XML.  The front (front.go) answers QueryChangedDiskAreas from real raw files (cbt.go),
-// ExportSnapshot by leases on streamOptimized images (export.go), makes tasks take time and
-// methods fail when told so (control.go), and checks privileges and /folder.
+// ExportSnapshot by leases on streamOptimized images (export.go), serves /folder (folder.go), makes tasks take time and
+// methods fail when told so (control.go), and checks privileges.
 //
 // When it is ready, "ready URL" is written to standard output.  It ends by SIGTERM.
 package main
