@@ -71,6 +71,7 @@
     X(LAUNCH_FAILED, SYSTEM, true, "the machine could not be started on the target", "see the evidence; roll back or launch again") \
     X(LAUNCH_NOT_BOOTED, SYSTEM, true, "the launched machine did not show that it booted", "look at its console; roll back or raise the boot deadline") \
     X(ISOLATION, INPUT, false, "a drill needs an isolated network", "name one with --network or in the mapping") \
+    X(SOURCE_FULL, CAPACITY, true, "all connections that may read from the source's host are in use", "wait for other rounds to end, or allow more of them by the platform's options (docs/platforms)") \
     X(MOVER_FULL, CAPACITY, true, "all slots of the mover are in use", "wait for other rounds to end, or add a mover") \
     X(MOVER_NOT_SERVING, TRANSIENT, true, "the mover does not serve a disk that was attached to it", "look at the mover's console, its address and the certificates of its image (docs/mover.md)") \
     /* --- data plane --- */ \

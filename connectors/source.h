@@ -65,7 +65,9 @@ int bf_source_firmware_vars(struct bf_platform *platform, const struct bf_machin
                             char **ret_data, size_t *ret_size, char **ret_note,
                             struct bf_error *err);
 
-/* Open one disk of a snapshot for reading.  What serves it lives until the handle is closed. */
+/* Open one disk of a snapshot for reading.  What serves it lives until the handle is closed.
+ * BF_E_SOURCE_FULL: the platform is read from by as many as may be.  Whoever has disks of this
+ * handle open then copies and closes those before it asks again; who has none has waited. */
 struct bf_source_disk;
 int bf_source_open_disk(struct bf_platform *platform, const char *snapshot_ref, const char *key,
                         struct bf_source_disk **ret_disk, struct bf_error *err);

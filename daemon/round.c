@@ -385,6 +385,33 @@ static void keep_result(struct json_object *disk, const struct bf_copy_task *tas
     bf_json_add_string(disk, "verified", task->verified);
 }
 
+/* As many disks from `first` on as the source lets be read at a time: all, as a rule. */
+static int copy_some(struct bf_job *job, struct open_disk *open, struct bf_copy_task *tasks,
+                     size_t first, size_t *ret_end, struct bf_error *err)
+{
+    struct json_object *round = bf_round_context(job);
+    size_t end = first, count = disk_count(round);
+    int r = 0;
+
+    for (; end < count && r == 0; end++) {
+        r = open_disk(job, disk_at(round, end), &open[end], &tasks[end], err);
+        if (r != 0 && err->code == BF_E_SOURCE_FULL && end > first) {
+            bf_error_clear(err);
+            close_disks(&open[end], 1, err); /* nothing of it is open but names of files */
+            open[end] = (struct open_disk){0};
+            r = 0;
+            break;
+        }
+    }
+    if (r == 0)
+        r = bf_copier_run(job, tasks + first, end - first, bf_job_inputs(job)->policy.retries,
+                          still_there, err);
+    if (close_disks(open + first, end - first, err) != 0)
+        r = -1;
+    *ret_end = end;
+    return r;
+}
+
 int bf_round_copy(struct bf_job *job, struct bf_error *err)
 {
     struct json_object *round = bf_round_context(job);
@@ -397,14 +424,10 @@ int bf_round_copy(struct bf_job *job, struct bf_error *err)
         return 0;
     open = bf_xcalloc(count + 1, sizeof(*open));
     tasks = bf_xcalloc(count + 1, sizeof(*tasks));
-    for (size_t i = 0; i < count && r == 0; i++)
-        r = open_disk(job, disk_at(round, i), &open[i], &tasks[i], err);
-    if (r == 0)
-        r = bf_copier_run(job, tasks, count, bf_job_inputs(job)->policy.retries, still_there, err);
+    for (size_t first = 0, end = 0; first < count && r == 0; first = end)
+        r = copy_some(job, open, tasks, first, &end, err);
     for (size_t i = 0; i < count; i++)
         keep_result(disk_at(round, i), &tasks[i]);
-    if (close_disks(open, count, err) != 0)
-        r = -1;
     for (size_t i = 0; i < count; i++)
         bf_copy_task_done(&tasks[i]);
     if (r != 0)

@@ -8,6 +8,11 @@
 #include "base/json.h"
 #include "base/text.h"
 
+#define NFC_PER_HOST 4
+#define NFC_IN_ALL 16
+#define NFC_WAIT_S 3600
+#define COUNT_MAX 1000
+
 /* https://HOST[:PORT][/][sdk], and nothing else: what follows is ours to choose. */
 static int parse_url(const char *url, struct bf_vmware_conf *conf, struct bf_error *err)
 {
@@ -69,6 +74,36 @@ static int copy_path(const char *name, const char *value, char **ret, struct bf_
     return 0;
 }
 
+/* At least one, or no disk could ever be read. */
+static int parse_count(const char *name, const char *text, uint64_t *ret, struct bf_error *err)
+{
+    if (text && (bf_parse_u64(text, ret, err) < 0 || *ret < 1 || *ret > COUNT_MAX)) {
+        bf_error_clear(err);
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.%s: expected a number from 1 to %d", name,
+                       COUNT_MAX);
+    }
+    return 0;
+}
+
+static int parse_limits(struct json_object *options, struct bf_vmware_conf *conf,
+                        struct bf_error *err)
+{
+    const char *host = NULL, *all = NULL, *wait = NULL;
+
+    conf->nfc_per_host = NFC_PER_HOST;
+    conf->nfc_in_all = NFC_IN_ALL;
+    conf->nfc_wait_s = NFC_WAIT_S;
+    if (bf_json_opt_string(options, "options", "nfc_per_host", &host, err) < 0 ||
+        bf_json_opt_string(options, "options", "nfc_in_all", &all, err) < 0 ||
+        bf_json_opt_string(options, "options", "nfc_wait", &wait, err) < 0 ||
+        parse_count("nfc_per_host", host, &conf->nfc_per_host, err) < 0 ||
+        parse_count("nfc_in_all", all, &conf->nfc_in_all, err) < 0)
+        return -1;
+    if (wait && bf_parse_duration(wait, &conf->nfc_wait_s, err) < 0)
+        return bf_fail_in(err, "options.nfc_wait");
+    return 0;
+}
+
 /* Upper-case hex with colons, as VDDK compares it. */
 static int parse_thumbprint(const char *text, char **ret, struct bf_error *err)
 {
@@ -91,7 +126,8 @@ static int parse_options(struct json_object *options, struct bf_vmware_conf *con
 {
     static const char *const known[] = {
         "ca_file",    "fingerprint",       "thumbprint", "library_directory", "library_config",
-        "transports", "scratch_directory", "read_path",  "trust_cbt",         NULL};
+        "transports", "scratch_directory", "read_path",  "trust_cbt",         "nfc_per_host",
+        "nfc_in_all", "nfc_wait",          NULL};
     const char *ca = NULL, *pin = NULL, *thumb = NULL, *library = NULL, *config = NULL;
     const char *transports = "nbdssl", *scratch = NULL, *path = "auto", *trust = "yes";
 
@@ -111,7 +147,7 @@ static int parse_options(struct json_object *options, struct bf_vmware_conf *con
         copy_path("library_config", config, &conf->library_config, err) < 0 ||
         copy_path("scratch_directory", scratch, &conf->scratch_directory, err) < 0 ||
         parse_path(path, &conf->path, err) < 0 ||
-        parse_thumbprint(thumb, &conf->thumbprint, err) < 0)
+        parse_thumbprint(thumb, &conf->thumbprint, err) < 0 || parse_limits(options, conf, err) < 0)
         return -1;
     if (!bf_streq(trust, "yes") && !bf_streq(trust, "no"))
         return bf_fail(err, BF_E_BAD_INPUT, 0, "options.trust_cbt: expected yes or no");

@@ -28,6 +28,8 @@ struct bf_vmware_conf {
     char *scratch_directory; /* for exported disks */
     enum bf_vmware_path path;
     bool trust_cbt;
+    uint64_t nfc_per_host, nfc_in_all; /* disks read at a time (admission.h) */
+    uint64_t nfc_wait_s;
 };
 int bf_vmware_conf_parse(const struct bf_platform_conf *conf, struct bf_vmware_conf *ret_conf,
                          struct bf_error *err);

@@ -9,9 +9,8 @@
 #include "base/text.h"
 #include "connectors/vmware/serve.h"
 
-#define HARDWARE_MIN 7      /* change tracking */
-#define SNAPSHOTS_MAX 31    /* in a chain; ours would be the 32nd */
-#define CONNECTIONS_MANY 16 /* of about 50 that one host has for all */
+#define HARDWARE_MIN 7   /* change tracking */
+#define SNAPSHOTS_MAX 31 /* in a chain; ours would be the 32nd */
 
 static const char *const compare_fix = "none is needed: every round reads the disks as a whole";
 
@@ -160,14 +159,6 @@ static void guest_findings(const struct bf_vmware_machine *machine, struct bf_fi
     if (machine->disk_count == 0)
         bf_findings_add(findings, BF_SEVERITY_BLOCK, "vmware-no-disk", NULL, "no disks",
                         "at least one disk", "there is nothing to replicate", "add a disk");
-    if (machine->disk_count > CONNECTIONS_MANY) {
-        bf_auto_free char *count = bf_xasprintf("%zu disks", machine->disk_count);
-
-        bf_findings_add(findings, BF_SEVERITY_WARN, "vmware-nfc-budget", NULL, count,
-                        "16 or fewer at a time",
-                        "each is a connection to its host, which has about 50 for everybody",
-                        "replicate no other machines of this host at the same time");
-    }
 }
 
 int bf_vmware_precheck(struct bf_platform *platform, const struct bf_machine *machine,

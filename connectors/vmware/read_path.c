@@ -98,6 +98,22 @@ static int datastore_findings(struct bf_vmware *vw, const struct bf_vmware_machi
     return 0;
 }
 
+static void budget_finding(const struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                           struct bf_findings *findings)
+{
+    if (!machine || machine->disk_count <= vw->conf.nfc_per_host)
+        return;
+    bf_auto_free char *count = bf_xasprintf("%zu disks", machine->disk_count);
+    bf_auto_free char *most =
+        bf_xasprintf("%llu or fewer (nfc_per_host)", (unsigned long long)vw->conf.nfc_per_host);
+    bf_findings_add(findings, BF_SEVERITY_WARN, "vmware-nfc-budget", NULL, count, most,
+                    "each disk read is a connection to its host, which has about 50 for everybody: "
+                    "the disks are copied in turns, and a snapshot of the source with more disks "
+                    "cannot be inspected before the first round",
+                    "none is needed; allow more by the platform's option nfc_per_host if the host "
+                    "is not used by other backups");
+}
+
 int bf_vmware_read_path_findings(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                                  struct bf_findings *findings, struct bf_error *err)
 {
@@ -113,6 +129,8 @@ int bf_vmware_read_path_findings(struct bf_vmware *vw, const struct bf_vmware_ma
                         "read_path to auto");
     else if (path == BF_VMWARE_PATH_EXPORT)
         export_findings(vw, machine, findings);
+    else if (path == BF_VMWARE_PATH_VDDK)
+        budget_finding(vw, machine, findings);
     else if (path == BF_VMWARE_PATH_DATASTORE)
         return datastore_findings(vw, machine, findings, err);
     return 0;

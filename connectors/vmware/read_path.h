@@ -15,6 +15,7 @@ bool bf_vmware_read_path_falls_back(const struct bf_vmware *vw, enum bf_vmware_p
                                     const struct bf_error *err);
 
 /* "vmware-read-path" if none can be used, "vmware-datastore-read" if the datastore is,
- * "vmware-export" and "vmware-scratch-space" if disks are exported.  Asks the platform. */
+ * "vmware-export" and "vmware-scratch-space" if disks are exported, "vmware-nfc-budget" if the
+ * machine has more disks than are read at a time.  Asks the platform. */
 int bf_vmware_read_path_findings(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                                  struct bf_findings *findings, struct bf_error *err);

@@ -36,6 +36,7 @@ struct bf_vmware {
     char *fault;                       /* type of the last fault; NULL: none */
     unsigned logins;                   /* how often; tells whether a view can still be there */
     unsigned serial;                   /* makes names of files unique within this handle */
+    struct bf_vmware_reader *readers;  /* open ones (reader.h) */
     struct json_object *exports;       /* path -> how often it is open (export.h) */
     struct json_object *network_names; /* portgroup key -> name, asked once */
 };

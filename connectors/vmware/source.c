@@ -12,14 +12,16 @@
 #include "connectors/vmware/folder.h"
 #include "connectors/vmware/precheck.h"
 #include "connectors/vmware/read_path.h"
+#include "connectors/vmware/reader.h"
 #include "connectors/vmware/serve.h"
 #include "connectors/vmware/snapshot.h"
 
 struct source_disk {
     struct bf_source_disk base;
-    struct bf_server *server; /* NULL: another read path */
-    char *export_path;        /* NULL: another read path */
-    char *map_path;           /* NULL: none */
+    struct bf_vmware_reader *reader; /* NULL: another read path */
+    struct bf_server *server;        /* NULL: another read path */
+    char *export_path;               /* NULL: another read path */
+    char *map_path;                  /* NULL: none */
 };
 
 /* The map is asked for anew: it is the same one as long as the snapshot is there, so a round that
@@ -85,7 +87,7 @@ static int open_reader(struct bf_vmware *vw, const struct bf_vmware_machine *mac
     if (bf_vmware_read_path(vw, machine, &path, err) < 0)
         return -1;
     if (path == BF_VMWARE_PATH_VDDK)
-        return bf_vmware_serve(vw, moment, wanted, &disk->server, err);
+        return bf_vmware_reader_open(vw, machine->host, moment, wanted, &disk->reader, err);
     if (path == BF_VMWARE_PATH_DATASTORE) {
         if (open_datastore(vw, machine, wanted, disk, err) == 0)
             return 0;
@@ -108,7 +110,9 @@ static int open_disk(struct bf_vmware *vw, const struct bf_vmware_moment *moment
     if (wanted->since && write_map(vw, moment, wanted, disk, err) < 0)
         return -1;
     disk->base.spec = (struct bf_endpoint_spec){
-        .uri = bf_xstrdup(disk->server ? bf_server_uri(disk->server) : disk->export_path),
+        .uri = bf_xstrdup(disk->reader   ? bf_vmware_reader_uri(disk->reader)
+                          : disk->server ? bf_server_uri(disk->server)
+                                         : disk->export_path),
         .format = bf_xstrdup("raw"),
         .map = disk->map_path ? BF_MAP_FILE : BF_MAP_ALLOCATION,
         .map_name = bf_xstrdup(disk->map_path),
@@ -122,6 +126,7 @@ static void source_close_disk(struct bf_source_disk *base)
     struct source_disk *disk = (struct source_disk *)base;
     bf_auto_error ignored = BF_ERROR_INIT;
 
+    bf_vmware_reader_close(bf_vmware_of(base->platform), disk->reader);
     (void)bf_server_stop(disk->server, BF_VMWARE_STOP_MS, &ignored);
     bf_error_clear(&ignored);
     if (disk->export_path)

@@ -7,6 +7,7 @@
  *   error_at=N          the N-th read fails
  *   break_at=N          all reads fail from the N-th on, as when the host is gone
  *   no_blocks=1         QueryAllocatedBlocks fails
+ * If ROOT/connections is there, each opened and closed disk writes a line into it.
  * The real one's manners are kept: InitEx once, the password and thumbprint checked, calls on one
  * handle one after the other, completions from a thread of its own, queries in whole chunks and
  * inside of the disk only.  What breaks them ends the process.
@@ -210,6 +211,19 @@ bf_vddk_error VixDiskLib_Disconnect(void *connection)
 
 /* --- reading --- */
 
+static void note_connection(const char *what)
+{
+    char path[1024];
+
+    snprintf(path, sizeof(path), "%s/connections", lib.root);
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (write(fd, what, strlen(what)) < 0)
+        abort();
+    close(fd);
+}
+
 static bf_vddk_error read_now(struct handle *handle, const struct job *job)
 {
     size_t length = job->count * BF_VDDK_SECTOR, done = 0;
@@ -281,6 +295,7 @@ bf_vddk_error VixDiskLib_Open(void *user, const char *path, uint32_t flags, void
     pthread_cond_init(&handle->news, NULL);
     pthread_create(&handle->worker, NULL, work, handle);
     *ret_handle = handle;
+    note_connection("open\n");
     return BF_VDDK_OK;
 }
 
@@ -328,6 +343,7 @@ bf_vddk_error VixDiskLib_Close(void *user)
     pthread_cond_broadcast(&handle->news);
     pthread_mutex_unlock(&handle->lock);
     pthread_join(handle->worker, NULL);
+    note_connection("close\n");
     close(handle->fd);
     free(handle);
     return BF_VDDK_OK;

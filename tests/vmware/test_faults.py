@@ -220,6 +220,39 @@ def test_restart_of_the_vcenter(vc, rounds):
     rounds.complete(snapshot)
 
 
+def test_all_connections_in_use(vc, seam):
+    """Who has a disk open is told at once, who has none waits for its turn until the deadline."""
+    seam.call("close")
+    seam.open(nfc_per_host="1", nfc_wait="1s")
+    rounds = Rounds(seam, vc, "web1")
+    snapshot = rounds.snapshot()
+    first = seam.call("open_disk", ref=snapshot["ref"], disk="2000")
+    again = seam.call("open_disk", ref=snapshot["ref"], disk="2000")  # is it still there?
+    assert again["uri"] == first["uri"]
+    begin = time.monotonic()
+    fails("source-full", "no more for now", seam.call, "open_disk", ref=snapshot["ref"], disk="2001")
+    assert time.monotonic() - begin < 0.9
+    seam.open(p="other", nfc_per_host="1", nfc_wait="1s")
+    fails("source-full", "waited in vain", seam.call, "open_disk", p="other", ref=snapshot["ref"],
+          disk="2001")
+    assert time.monotonic() - begin > 1
+    seam.call("close_disk", handle=again["handle"])
+    run("nbdinfo", first["uri"])
+    seam.call("close_disk", handle=first["handle"])
+    rounds.copy(snapshot)
+    rounds.complete(snapshot)
+    seam.call("close", p="other")
+
+
+@pytest.mark.parametrize("name, value", [
+    ("nfc_per_host", "0"), ("nfc_in_all", "x"), ("nfc_wait", "soon"), ("read_path", "guess")])
+def test_options_that_are_none(vc, seam, name, value):
+    vc.control()
+    seam.call("close")
+    fails("bad-input", name, seam.open, **{name: value})
+    seam.open()
+
+
 @pytest.mark.parametrize("settings, code, word", [
     ({"password": "wrong"}, "platform-auth", "password"),
     ({"thumbprint": "AA:" * 19 + "AA"}, "platform-auth", "thumbprint"),

@@ -17,7 +17,7 @@ class World(ferry.World):
 
     # pylint: disable=super-init-not-called
     def __init__(self):
-        self.vc = VCenter("guest=64M,8M", "data=16M,24M", "small=8M,8M")
+        self.vc = VCenter("guest=64M,8M", "data=16M,24M", "small=8M,8M", "wide=" + ",".join(["2M"] * 6))
         ferry.run(f"{ferry.LAB}/images", "copy", "tiny", str(self.vc.disk("guest", 1)), "raw",
                   timeout=600)
         self.vc.up()
@@ -33,6 +33,10 @@ class World(ferry.World):
             "name": "exported", "type": "vmware", "url": self.vc.url, "user": self.vc.read("user"),
             "password": self.vc.read("password"),
             "options": {**self.vc.options, "read_path": "export"}})
+        self.daemon.post("/platforms", {
+            "name": "narrow", "type": "vmware", "url": self.vc.url, "user": self.vc.read("user"),
+            "password": self.vc.read("password"),
+            "options": {**self.vc.options, "nfc_per_host": "2"}})
         self.daemon.post("/platforms", {"name": "dst", "type": "libvirt", "url": self.target.uri})
 
     def close(self):
@@ -41,12 +45,13 @@ class World(ferry.World):
         finally:
             self.vc.close()
 
-    def check_bytes(self, machine, name):
+    def check_bytes(self, machine, name, disks=2):
         """The newest point holds what the machine's disks hold, which stand still now."""
         rows = [r for r in self.daemon.ledger()
                 if r["kind"] == "layer" and r["replication"] == name and r["state"] == "made"]
         newest = {r["name"]: r for r in sorted(rows, key=lambda r: r["created_at"])}
-        for number, key in enumerate(("2000", "2001"), 1):
+        for number in range(1, disks + 1):
+            key = str(1999 + number)
             layer = glob.glob(f"{self.target.directory}/pool/{newest[key]['tag']}-of-*")[0]
             ferry.run("qemu-img", "compare", "-U", "-f", "raw", str(self.vc.disk(machine, number)),
                       layer)
@@ -171,6 +176,30 @@ def test_without_the_library(world):
     assert world.last("e")["kind"] == "delta"
     world.check_bytes("small", "e")
     assert not glob.glob(f"{world.directory}/d/run/**/export-*", recursive=True)
+
+
+def test_more_disks_than_connections(world):
+    """Copied in turns, and two machines of one host share what there is."""
+    for number in range(1, 7):
+        world.vc.write("wide", number, number * 4096, os.urandom(300000))
+    most = world.vc.count_connections()
+    world.vc.standin(slow_ms=20)
+    for machine in ("wide", "small"):
+        world.daemon.post("/replications", {
+            "source": "narrow", "machine": machine, "target": "dst", "name": f"n-{machine}",
+            "mapping": {"default_network": "lab"},
+            "policy": {"interval": None, "convert": "none", "quiesce": "off"}, "start": True})
+    for name in ("n-wide", "n-small"):
+        world.daemon.wait_state(name, "idle")
+    world.vc.standin()
+    assert most() == 2
+    world.check_bytes("wide", "n-wide", disks=6)
+    world.check_bytes("small", "n-small")
+    world.vc.write("wide", 6, 0, b"only here")
+    world.daemon.do("n-wide", "sync")
+    assert world.last("n-wide")["kind"] == "delta"
+    world.check_bytes("wide", "n-wide", disks=6)
+    assert most() == 2
 
 
 def test_cutover_boots_on_libvirt(world):

@@ -67,6 +67,19 @@ class VCenter:
     def set(self, machine, **values):
         self.control(machine=machine, set={k.replace("__", "."): v for k, v in values.items()})
 
+    def count_connections(self):
+        """From now on; the answer says how many disks were open at a time at most."""
+        log = self.dir / "connections"
+        log.write_text("")
+
+        def most():
+            now = top = 0
+            for line in log.read_text().splitlines():
+                now += 1 if line == "open" else -1
+                top = max(top, now)
+            return top
+        return most
+
     def moref(self, machine):
         return self.control()["machines"][machine]
 
