@@ -42,12 +42,12 @@ static int ask(struct bf_platform *platform, const char *program,
                           "json",
                           "--reconnect",
                           "0",
-                          "--tls-certificates",
-                          spec->tls_directory,
                           "--map",
                           "/dev/null",
                           spec->uri,
                           "null:",
+                          spec->tls_directory ? "--tls-certificates" : NULL,
+                          spec->tls_directory,
                           NULL};
 
     if (bf_process_run(argv, NULL, bf_deadline_in(TRY_MS), bf_platform_cancel_fd(platform),
@@ -62,6 +62,16 @@ static int ask(struct bf_platform *platform, const char *program,
         return bf_fail(err, BF_E_DISK_CHANGED, 0, "it has %" PRIu64 " bytes instead of %" PRIu64,
                        found, spec->size_bytes);
     return 0;
+}
+
+int bf_mover_probe_once(struct bf_platform *platform, const struct bf_endpoint_spec *spec,
+                        struct bf_error *err)
+{
+    bf_auto_free char *program = NULL;
+
+    if (bf_program_find("blockferry-copy", &program, err) < 0)
+        return -1;
+    return ask(platform, program, spec, err);
 }
 
 int bf_mover_probe(struct bf_platform *platform, const struct bf_endpoint_spec *spec,

@@ -69,6 +69,12 @@ static bool answers(const char *socket_path)
            memcmp(greeting, "NBDMAGIC", sizeof(greeting)) == 0;
 }
 
+const char *bf_server_tail(struct bf_server *server)
+{
+    bf_process_drain(server->process);
+    return bf_process_tail(server->process);
+}
+
 bool bf_server_runs(const struct bf_server *server)
 {
     struct pollfd pfd = {.fd = bf_process_pidfd(server->process), .events = POLLIN};

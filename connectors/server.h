@@ -35,6 +35,8 @@ int bf_server_start(struct bf_platform *platform, const struct bf_server_spec *s
                     struct bf_server **ret_server, struct bf_error *err);
 /* "nbd+unix:///EXPORT?socket=PATH", escaped; lives as long as the server. */
 const char *bf_server_uri(const struct bf_server *server);
+/* Its last output, as bf_process_tail(). */
+const char *bf_server_tail(struct bf_server *server);
 bool bf_server_runs(const struct bf_server *server);
 /* Ask it to end, which closes what it serves, and wait.  Frees the handle also on failure: then
  * what it serves may lack what was written and not flushed.  NULL is allowed. */

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "connectors/vmware/other_plugin.h"
 
 #define NFC_PER_HOST 4
 #define NFC_IN_ALL 16
@@ -54,13 +55,15 @@ static int parse_path(const char *text, enum bf_vmware_path *ret_path, struct bf
         *ret_path = BF_VMWARE_PATH_AUTO;
     else if (bf_streq(text, "vddk"))
         *ret_path = BF_VMWARE_PATH_VDDK;
+    else if (bf_streq(text, "plugin"))
+        *ret_path = BF_VMWARE_PATH_PLUGIN;
     else if (bf_streq(text, "datastore"))
         *ret_path = BF_VMWARE_PATH_DATASTORE;
     else if (bf_streq(text, "export"))
         *ret_path = BF_VMWARE_PATH_EXPORT;
     else
         return bf_fail(err, BF_E_BAD_INPUT, 0,
-                       "options.read_path: expected auto, vddk, datastore or export");
+                       "options.read_path: expected auto, vddk, plugin, datastore or export");
     return 0;
 }
 
@@ -104,6 +107,31 @@ static int parse_limits(struct json_object *options, struct bf_vmware_conf *conf
     return 0;
 }
 
+static int parse_plugin(struct json_object *options, struct bf_vmware_conf *conf,
+                        struct bf_error *err)
+{
+    const char *plugin = NULL, *parameters = NULL;
+
+    if (bf_json_opt_string(options, "options", "plugin", &plugin, err) < 0 ||
+        bf_json_opt_string(options, "options", "plugin_parameters", &parameters, err) < 0)
+        return -1;
+    if (!plugin && parameters)
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options.plugin_parameters: there is no options.plugin");
+    if (!plugin && conf->path == BF_VMWARE_PATH_PLUGIN)
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options.read_path: plugin, but there is no options.plugin");
+    if (!plugin)
+        return 0;
+    if (!parameters)
+        parameters = bf_vmware_plugin_default(plugin);
+    if (bf_vmware_plugin_check(plugin, parameters, err) < 0)
+        return -1;
+    conf->plugin = bf_xstrdup(plugin);
+    conf->plugin_parameters = bf_xstrdup(parameters);
+    return 0;
+}
+
 /* Upper-case hex with colons, as VDDK compares it. */
 static int parse_thumbprint(const char *text, char **ret, struct bf_error *err)
 {
@@ -127,7 +155,7 @@ static int parse_options(struct json_object *options, struct bf_vmware_conf *con
     static const char *const known[] = {
         "ca_file",    "fingerprint",       "thumbprint", "library_directory", "library_config",
         "transports", "scratch_directory", "read_path",  "trust_cbt",         "nfc_per_host",
-        "nfc_in_all", "nfc_wait",          NULL};
+        "nfc_in_all", "nfc_wait",          "plugin",     "plugin_parameters", NULL};
     const char *ca = NULL, *pin = NULL, *thumb = NULL, *library = NULL, *config = NULL;
     const char *transports = "nbdssl", *scratch = NULL, *path = "auto", *trust = "yes";
 
@@ -147,7 +175,8 @@ static int parse_options(struct json_object *options, struct bf_vmware_conf *con
         copy_path("library_config", config, &conf->library_config, err) < 0 ||
         copy_path("scratch_directory", scratch, &conf->scratch_directory, err) < 0 ||
         parse_path(path, &conf->path, err) < 0 ||
-        parse_thumbprint(thumb, &conf->thumbprint, err) < 0 || parse_limits(options, conf, err) < 0)
+        parse_thumbprint(thumb, &conf->thumbprint, err) < 0 ||
+        parse_limits(options, conf, err) < 0 || parse_plugin(options, conf, err) < 0)
         return -1;
     if (!bf_streq(trust, "yes") && !bf_streq(trust, "no"))
         return bf_fail(err, BF_E_BAD_INPUT, 0, "options.trust_cbt: expected yes or no");
@@ -201,6 +230,8 @@ void bf_vmware_conf_done(struct bf_vmware_conf *conf)
     free(conf->library_directory);
     free(conf->library_config);
     free(conf->transports);
+    free(conf->plugin);
+    free(conf->plugin_parameters);
     free(conf->scratch_directory);
     *conf = (struct bf_vmware_conf){0};
 }

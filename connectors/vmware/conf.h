@@ -8,6 +8,7 @@
 enum bf_vmware_path {
     BF_VMWARE_PATH_AUTO = 0,
     BF_VMWARE_PATH_VDDK,
+    BF_VMWARE_PATH_PLUGIN,
     BF_VMWARE_PATH_DATASTORE,
     BF_VMWARE_PATH_EXPORT
 };
@@ -25,6 +26,8 @@ struct bf_vmware_conf {
     char *library_directory; /* where VDDK was unpacked; NULL: none */
     char *library_config;    /* VDDK's own configuration file; NULL: none */
     char *transports;        /* for VDDK */
+    char *plugin;            /* an nbdkit plugin to read by; NULL: our own */
+    char *plugin_parameters; /* its template (other_plugin.h) */
     char *scratch_directory; /* for exported disks */
     enum bf_vmware_path path;
     bool trust_cbt;

@@ -17,7 +17,9 @@ int bf_vmware_read_path(const struct bf_vmware *vw, const struct bf_vmware_machi
     if (path == BF_VMWARE_PATH_VDDK && missing)
         return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
                        "the disks cannot be read: no VDDK library: %s", missing);
-    if (path == BF_VMWARE_PATH_AUTO && !missing)
+    if (path == BF_VMWARE_PATH_AUTO && vw->conf.plugin)
+        path = BF_VMWARE_PATH_PLUGIN;
+    else if (path == BF_VMWARE_PATH_AUTO && !missing)
         path = BF_VMWARE_PATH_VDDK;
     else if (path == BF_VMWARE_PATH_AUTO && machine && machine->machine->power == BF_POWER_OFF)
         path = BF_VMWARE_PATH_DATASTORE;
@@ -114,6 +116,18 @@ static void budget_finding(const struct bf_vmware *vw, const struct bf_vmware_ma
                     "is not used by other backups");
 }
 
+static void plugin_finding(const struct bf_vmware *vw, struct bf_findings *findings)
+{
+    bf_auto_free char *found =
+        bf_xasprintf("disks are read by nbdkit's plugin %s", vw->conf.plugin);
+
+    bf_findings_add(findings, BF_SEVERITY_INFO, "vmware-plugin", NULL, found,
+                    "a plugin that reads disks of snapshots",
+                    "the platform's option plugin says so; what it reads can only be checked by "
+                    "its size",
+                    "verify the first rounds (--verify all)");
+}
+
 int bf_vmware_read_path_findings(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                                  struct bf_findings *findings, struct bf_error *err)
 {
@@ -121,17 +135,21 @@ int bf_vmware_read_path_findings(struct bf_vmware *vw, const struct bf_vmware_ma
     bf_auto_error trouble = BF_ERROR_INIT;
     enum bf_vmware_path path;
 
-    if (bf_vmware_read_path(vw, machine, &path, &trouble) < 0)
+    if (bf_vmware_read_path(vw, machine, &path, &trouble) < 0) {
         bf_findings_add(findings, BF_SEVERITY_BLOCK, "vmware-read-path", NULL, missing,
                         "VMware's VDDK library (libvixDiskLib)",
                         "the disks of snapshots are read by it",
                         "unpack VDDK on this host and set the option library_directory, or set "
                         "read_path to auto");
-    else if (path == BF_VMWARE_PATH_EXPORT)
-        export_findings(vw, machine, findings);
-    else if (path == BF_VMWARE_PATH_VDDK)
-        budget_finding(vw, machine, findings);
-    else if (path == BF_VMWARE_PATH_DATASTORE)
+        return 0;
+    }
+    if (path == BF_VMWARE_PATH_DATASTORE)
         return datastore_findings(vw, machine, findings, err);
+    if (path == BF_VMWARE_PATH_EXPORT)
+        export_findings(vw, machine, findings);
+    else
+        budget_finding(vw, machine, findings);
+    if (path == BF_VMWARE_PATH_PLUGIN)
+        plugin_finding(vw, findings);
     return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a snapshot's disks are read: chosen by the platform's option read_path, what is there, and
- * the machine.  `auto` is VDDK; without it the datastore for a machine that is off, and the export
- * for others and for what the datastore does not serve. */
+ * the machine.  `auto` is the plugin of the options if there is one, else VDDK; without it the
+ * datastore for a machine that is off, and the export for others and for what the datastore does
+ * not serve. */
 #pragma once
 
 #include "connectors/vmware/machine.h"
@@ -14,8 +15,9 @@ int bf_vmware_read_path(const struct bf_vmware *vw, const struct bf_vmware_machi
 bool bf_vmware_read_path_falls_back(const struct bf_vmware *vw, enum bf_vmware_path path,
                                     const struct bf_error *err);
 
-/* "vmware-read-path" if none can be used, "vmware-datastore-read" if the datastore is,
- * "vmware-export" and "vmware-scratch-space" if disks are exported, "vmware-nfc-budget" if the
- * machine has more disks than are read at a time.  Asks the platform. */
+/* "vmware-read-path" if none can be used, "vmware-plugin" if another plugin is,
+ * "vmware-datastore-read" if the datastore is, "vmware-export" and "vmware-scratch-space" if disks
+ * are exported, "vmware-nfc-budget" if the machine has more disks than are read at a time.  Asks
+ * the platform. */
 int bf_vmware_read_path_findings(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                                  struct bf_findings *findings, struct bf_error *err);

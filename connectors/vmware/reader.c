@@ -38,7 +38,7 @@ static void reader_free(struct bf_vmware_reader *reader)
     free(reader);
 }
 
-int bf_vmware_reader_open(struct bf_vmware *vw, const char *host,
+int bf_vmware_reader_open(struct bf_vmware *vw, enum bf_vmware_path path, const char *host,
                           const struct bf_vmware_moment *moment,
                           const struct bf_vmware_ref_disk *disk,
                           struct bf_vmware_reader **ret_reader, struct bf_error *err)
@@ -61,7 +61,7 @@ int bf_vmware_reader_open(struct bf_vmware *vw, const char *host,
     }
     reader = bf_xcalloc(1, sizeof(*reader));
     if (bf_vmware_admit(&vw->base, &admission, &reader->ticket, err) < 0 ||
-        bf_vmware_serve(vw, moment, disk, &reader->server, err) < 0) {
+        bf_vmware_serve(vw, path, moment, disk, &reader->server, err) < 0) {
         reader_free(reader);
         return -1;
     }

@@ -11,9 +11,9 @@
 
 struct bf_vmware_reader;
 
-/* `host` is the machine's.  Waits for its turn if no disk of this handle is open, else
- * BF_E_SOURCE_FULL. */
-int bf_vmware_reader_open(struct bf_vmware *vw, const char *host,
+/* By BF_VMWARE_PATH_VDDK or _PLUGIN.  `host` is the machine's.  Waits for its turn if no disk of
+ * this handle is open, else BF_E_SOURCE_FULL. */
+int bf_vmware_reader_open(struct bf_vmware *vw, enum bf_vmware_path path, const char *host,
                           const struct bf_vmware_moment *moment,
                           const struct bf_vmware_ref_disk *disk,
                           struct bf_vmware_reader **ret_reader, struct bf_error *err);

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "connectors/vmware/other_plugin.h"
 #include "connectors/vmware/vddk-plugin/vddk.h"
 
 #define PLUGIN "nbdkit-bfvddk-plugin.so"
@@ -96,17 +97,20 @@ static int start(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
     return bf_server_start(&vw->base, &spec, ret_server, err) < 0 ? say_why(err) : 0;
 }
 
-int bf_vmware_serve(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
-                    const struct bf_vmware_ref_disk *disk, struct bf_server **ret_server,
-                    struct bf_error *err)
+int bf_vmware_serve(struct bf_vmware *vw, enum bf_vmware_path way,
+                    const struct bf_vmware_moment *moment, const struct bf_vmware_ref_disk *disk,
+                    struct bf_server **ret_server, struct bf_error *err)
 {
+    bool plugin = way == BF_VMWARE_PATH_PLUGIN;
     bf_auto_free char *path = NULL;
 
     if (!disk->file)
         return bf_fail(err, BF_E_DISK_UNSUPPORTED, 0, "disk %s has no file", disk->key);
-    if (bf_server_socket(vw->conf.work_directory, "vddk", vw->serial++, &path, err) < 0)
+    if (bf_server_socket(vw->conf.work_directory, plugin ? "plugin" : "vddk", vw->serial++, &path,
+                         err) < 0)
         return -1;
-    if (start(vw, moment, disk, path, ret_server, err) < 0)
+    if (plugin ? bf_vmware_plugin_serve(vw, moment, disk, path, ret_server, err) < 0
+               : start(vw, moment, disk, path, ret_server, err) < 0)
         return bf_fail_in(err, "%s", disk->file);
     return 0;
 }

@@ -86,8 +86,8 @@ static int open_reader(struct bf_vmware *vw, const struct bf_vmware_machine *mac
 
     if (bf_vmware_read_path(vw, machine, &path, err) < 0)
         return -1;
-    if (path == BF_VMWARE_PATH_VDDK)
-        return bf_vmware_reader_open(vw, machine->host, moment, wanted, &disk->reader, err);
+    if (path == BF_VMWARE_PATH_VDDK || path == BF_VMWARE_PATH_PLUGIN)
+        return bf_vmware_reader_open(vw, path, machine->host, moment, wanted, &disk->reader, err);
     if (path == BF_VMWARE_PATH_DATASTORE) {
         if (open_datastore(vw, machine, wanted, disk, err) == 0)
             return 0;
