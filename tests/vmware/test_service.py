@@ -150,6 +150,26 @@ def test_killed_while_copying(world):
     assert secret.decode() not in str(world.daemon.get("/platforms/src"))
 
 
+def test_the_vcenter_restarts_while_copying(world):
+    """Sessions are gone, connections are cut, and it answers 503 for a while: no byte is lost."""
+    world.vc.scribble("data", 35, writes=40)
+    world.vc.standin(slow_ms=100)
+    job = world.daemon.verb("d", "sync")["job"]
+    world.daemon.wait_until(lambda: glob.glob(f"{world.directory}/d/run/*/*/vddk-*"), 30)
+    world.vc.control(kill_session=True)
+    world.vc.trouble("RetrievePropertiesEx", "drop")
+    world.vc.trouble("RetrievePropertiesEx", "status", status=503, times=2)
+    world.vc.standin()
+    ended = world.daemon.wait_job("d", job)
+    world.vc.control(no_trouble=True)
+    print("the round", ended["state"])
+    if ended["state"] != "done":  # said as what it is, and the next round makes it good
+        assert ended["error"]["code"] == "platform-unreachable", ended
+        world.daemon.do("d", "sync")
+    world.check_bytes("data", "d")
+    world.daemon.wait_until(lambda: world.vc.snapshots() == [], 30, "the snapshot to go")
+
+
 def test_the_library_breaks_down_once(world):
     """One read fails: the copy is made again, and goes on."""
     world.vc.scribble("data", 40)
