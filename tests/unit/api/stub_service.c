@@ -324,6 +324,8 @@ int bf_service_replication_change(struct bf_service *service, const char *name,
     {
         struct json_object *into = json_object_object_get(row, part);
 
+        if (!json_object_is_type(fields, json_type_object))
+            return bf_fail(err, BF_E_BAD_JSON, 0, "%s: an object is expected", part);
         json_object_object_foreach(fields, key, value)
         {
             if (!json_object_object_get_ex(into, key, NULL))
