@@ -98,24 +98,30 @@ void bf_libvirt_clone_done(struct bf_libvirt_clone *clone)
 
 /* qcow2 header, all big-endian (qemu docs/interop/qcow2.txt): 0 magic, 8 offset and 16 length of
  * the backing file's name (at most 1023 bytes), 24 size of the disk. */
+/* qemu docs/interop/qcow2.txt: magic, version, backing file's place and length, virtual size. */
+#define QCOW2_SIZE_MAX (UINT64_C(1) << 60)
+
 int bf_libvirt_qcow2_header(const char *path, char **ret_backing, uint64_t *ret_size_bytes,
                             struct bf_error *err)
 {
-    bf_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bf_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     unsigned char header[32];
     uint64_t offset, size;
-    uint32_t length;
+    uint32_t version, length;
 
     if (fd < 0)
         return bf_fail(err, BF_E_ENDPOINT_OPEN, errno, "image %s", path);
     if (pread(fd, header, sizeof(header), 0) != (ssize_t)sizeof(header) ||
         memcmp(header, "QFI\xfb", 4) != 0)
         return bf_fail(err, BF_E_PROTOCOL, 0, "image %s is no qcow2", path);
+    memcpy(&version, header + 4, sizeof(version));
     memcpy(&offset, header + 8, sizeof(offset));
     memcpy(&length, header + 16, sizeof(length));
     memcpy(&size, header + 24, sizeof(size));
     offset = be64toh(offset);
     length = be32toh(length);
+    if ((be32toh(version) != 2 && be32toh(version) != 3) || be64toh(size) > QCOW2_SIZE_MAX)
+        return bf_fail(err, BF_E_PROTOCOL, 0, "image %s: malformed qcow2 header", path);
     *ret_size_bytes = be64toh(size);
     *ret_backing = NULL;
     if (offset == 0 || length == 0)

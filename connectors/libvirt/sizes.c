@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "connectors/libvirt/sizes.h"
 
-#include <endian.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,49 +10,30 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "connectors/libvirt/job_files.h"
+#include "connectors/libvirt/layers.h"
 #include "connectors/libvirt/snapshot.h"
 
 /* Longer than a job takes to be made. */
 #define MAKING_MS 30000
 #define LIST_MAKING_MS 2000
 
-/* qemu docs/interop/qcow2.txt: "QFI\xfb", the version, and the virtual size at byte 24. */
-#define QCOW2_MAGIC 0x514649fbU
-#define QCOW2_SIZE_AT 24
-#define QCOW2_READ 32
-#define QCOW2_SIZE_MAX (UINT64_C(1) << 60)
-
 /* --- from the images --- */
-
-static uint64_t qcow2_size(int fd)
-{
-    unsigned char header[QCOW2_READ];
-    uint32_t magic, version;
-    uint64_t size;
-
-    if (pread(fd, header, sizeof(header), 0) != (ssize_t)sizeof(header))
-        return 0;
-    memcpy(&magic, header, sizeof(magic));
-    memcpy(&version, header + 4, sizeof(version));
-    memcpy(&size, header + QCOW2_SIZE_AT, sizeof(size));
-    size = be64toh(size);
-    if (be32toh(magic) != QCOW2_MAGIC || (be32toh(version) != 2 && be32toh(version) != 3) ||
-        size > QCOW2_SIZE_MAX)
-        return 0;
-    return size;
-}
 
 static uint64_t image_size(const struct bf_libvirt_disk *disk)
 {
+    bf_auto_free char *backing = NULL;
+    bf_auto_error ignored = BF_ERROR_INIT;
     struct stat st;
-    off_t end;
-    bf_auto_fd int fd = open(disk->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    uint64_t size = 0;
 
-    if (fd < 0 || fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+    if (stat(disk->path, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
         return 0;
     if (bf_streq(disk->format, "qcow2"))
-        return qcow2_size(fd);
-    end = bf_streq(disk->format, "raw") ? lseek(fd, 0, SEEK_END) : 0;
+        return bf_libvirt_qcow2_header(disk->path, &backing, &size, &ignored) == 0 ? size : 0;
+    if (!bf_streq(disk->format, "raw"))
+        return 0;
+    bf_auto_fd int fd = open(disk->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    off_t end = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
     return end > 0 ? (uint64_t)end : 0;
 }
 
