@@ -3,6 +3,7 @@
  * stored or shown is UTC in microseconds since 1970. */
 #pragma once
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,6 +22,11 @@ bool bf_deadline_passed(struct bf_deadline deadline);
 int bf_deadline_left(struct bf_deadline deadline);
 
 void bf_sleep_ms(uint64_t ms);
+
+/* A condition on the monotonic clock, and a wait of at most so long, for whoever also has to look
+ * at a cancel or a deadline now and then. */
+void bf_cond_init(pthread_cond_t *cond);
+void bf_cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ms);
 
 /* "2026-11-20T13:52:21.123Z" */
 #define BF_UTC_LENGTH 24

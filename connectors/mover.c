@@ -7,9 +7,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/text.h"
 
 #define SLICE_MS 100       /* how soon a cancel is noticed */
@@ -36,12 +36,7 @@ static struct mover *movers;
 
 static void make_condition(void)
 {
-    pthread_condattr_t attributes;
-
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    bf_cond_init(&changed);
 }
 
 /* --- the queue; `lock` is held --- */
@@ -59,20 +54,6 @@ static struct mover *find(const char *id)
         movers = mover;
     }
     return mover;
-}
-
-/* At most a slice of time: whoever waits has to look at cancel and deadline. */
-static void wait_a_little(void)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += SLICE_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_nsec -= 1000000000L;
-        until.tv_sec++;
-    }
-    pthread_cond_timedwait(&changed, &lock, &until);
 }
 
 static void enqueue(struct mover *mover, struct waiter *waiter)
@@ -102,7 +83,7 @@ static int take(struct bf_platform *platform, struct mover *mover, const struct 
     int rc = 0;
 
     while (rc == 0 && (mover->busy || (first && mover->queue != first))) {
-        wait_a_little();
+        bf_cond_wait_ms(&changed, &lock, SLICE_MS);
         rc = bf_platform_check_cancel(platform, err);
         if (rc == 0 && bf_deadline_passed(deadline))
             rc = bf_fail(err, first ? BF_E_MOVER_FULL : BF_E_DEADLINE, 0,
@@ -296,7 +277,7 @@ static int wait_for_slot(struct bf_platform *platform, const struct bf_mover_con
 
     pthread_mutex_lock(&lock);
     while (rc == 0 && mover->changes == seen && !bf_deadline_passed(again)) {
-        wait_a_little();
+        bf_cond_wait_ms(&changed, &lock, SLICE_MS);
         rc = bf_platform_check_cancel(platform, err);
         if (rc == 0 && bf_deadline_passed(deadline))
             rc = bf_fail(err, BF_E_MOVER_FULL, 0, "all %u slots of mover %s are in use",

@@ -5,9 +5,9 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/text.h"
 
 #define SLICE_MS 100 /* how soon a cancel is noticed */
@@ -27,12 +27,7 @@ static struct bf_vmware_ticket *queue;   /* waiting, in order */
 
 static void make_condition(void)
 {
-    pthread_condattr_t attributes;
-
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    bf_cond_init(&changed);
 }
 
 /* --- lists; `lock` is held --- */
@@ -88,20 +83,6 @@ static bool may_go(const struct bf_vmware_ticket *wanted)
     }
 }
 
-/* At most a slice of time: whoever waits has to look at cancel and deadline. */
-static void wait_a_little(void)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += SLICE_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_nsec -= 1000000000L;
-        until.tv_sec++;
-    }
-    pthread_cond_timedwait(&changed, &lock, &until);
-}
-
 /* --- tickets --- */
 
 static int fail_full(const struct bf_vmware_ticket *ticket, const char *what, struct bf_error *err)
@@ -126,7 +107,7 @@ static int queue_up(struct bf_platform *platform, struct bf_vmware_ticket *ticke
 
     append(&queue, ticket);
     while (rc == 0 && !may_go(ticket)) {
-        wait_a_little();
+        bf_cond_wait_ms(&changed, &lock, SLICE_MS);
         rc = bf_platform_check_cancel(platform, err);
         if (rc == 0 && bf_deadline_passed(deadline) && !may_go(ticket))
             rc = fail_full(ticket, "waited in vain", err);
