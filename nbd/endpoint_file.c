@@ -198,6 +198,21 @@ static bool try_another_way(struct file_endpoint *file, const struct bf_request 
     return false;
 }
 
+/* Is the flush done when fdatasync has said so?  A journalling file system may have failed to
+ * commit by itself since the last one: ext4 (Linux 6.18, seen; errors=continue) then says yes once
+ * or for ever, and what was written is zeroes after a recovery.  It notices its dead journal when
+ * something is to be changed; so the time of the file is, and the second fdatasync is refused.
+ * Nothing new has to be written for it. */
+static bool flush_proven(const struct file_endpoint *file, struct bf_request *request)
+{
+    if (file->is_device || request->progress)
+        return true;
+    request->progress = 1;
+    /* A file that is not ours may refuse its time; what it holds is not in doubt for that. */
+    (void)futimens(file->buffered_fd, NULL);
+    return false;
+}
+
 /* Take one result in; true: the request is finished, with *ret_error. */
 static bool take_result(struct file_endpoint *file, struct bf_request *request, ssize_t result,
                         int *ret_error)
@@ -208,7 +223,7 @@ static bool take_result(struct file_endpoint *file, struct bf_request *request, 
         return !try_another_way(file, request, result);
     }
     if (request->kind == BF_REQUEST_FLUSH)
-        return true;
+        return flush_proven(file, request);
     if (!request->piece_mode && result == 0) {
         /* The file became shorter under us, or a device that takes nothing more. */
         *ret_error = request->kind == BF_REQUEST_READ ? EIO : ENOSPC;

@@ -141,6 +141,7 @@ static void on_flush(struct bf_request *request)
     engine->flush_running = false;
     bf_die_point("engine: after the flush");
     if (request->error) {
+        engine->flush_failed = true;
         bool full = request->error == ENOSPC || request->error == EDQUOT;
         bf_fail(&why, full ? BF_E_TARGET_FULL : BF_E_WRITE_ERROR, request->error,
                 "%s: flush failed, what was written since the last one may be lost",
@@ -346,7 +347,7 @@ static void save_what_is_done(struct bf_engine *engine)
                  code == BF_E_ENDPOINT_OPEN || code == BF_E_DEADLINE || code == BF_E_PROTOCOL;
 
     if (engine->pass != PASS_COPY || !engine->spec.journal || !sound || engine->flush_running ||
-        !bf_endpoint_idle(engine->spec.target) ||
+        engine->flush_failed || !bf_endpoint_idle(engine->spec.target) ||
         engine->resets_seen != engine->spec.target->resets)
         return;
     start_flush(engine);

@@ -92,6 +92,7 @@ struct bf_engine {
     uint64_t fresh_bytes;
     bool flush_running;
     bool flush_ok;         /* the last thing that happened on the target was a good flush */
+    bool flush_failed;     /* once: a later one may succeed and prove nothing */
     unsigned flush_resets; /* target->resets when the flush was submitted */
     uint64_t flushed_ms;
     struct bf_request flush_request;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong around a copy: servers that die, stall, lie and fail; targets that are full."""
+import errno
 import os
 import random
 import resource
@@ -159,6 +160,35 @@ esac
     assert os.path.getsize(work / "flushes") == 2, "it was flushed again after the failure"
 
 
+def test_flush_fails_while_the_target_is_full(work):
+    """The disk is full and the flush under way fails: the next one succeeds and proves nothing."""
+    source = make_dirty(work / "source", 8 * MIB)
+    script = work / "script"
+    with open(script, "w") as f:
+        f.write(f"""#!/bin/bash
+case "$1" in
+  get_size) echo {8 * MIB};;
+  thread_model) echo parallel;;
+  pread) head -c $3 /dev/zero;;
+  pwrite) cat >/dev/null
+    [ $4 -ge {4 * MIB} ] || exit 0
+    for i in {{1..100}}; do [ ! -e {work / 'flushing'} ] || break; sleep 0.05; done
+    echo ENOSPC full >&2; exit 1;;
+  zero|trim|can_write|can_zero|can_trim|can_flush|can_multi_conn) exit 0;;
+  flush) [ ! -e {work / 'flushing'} ] || exit 0
+    echo x >{work / 'flushing'}; sleep 0.7; echo EIO no >&2; exit 1;;
+  *) exit 2;;
+esac
+""")
+    os.chmod(script, 0o755)
+    result = run_copy("--journal", work / "j", "--request-size", "256K", source, work.nbdkit("sh", script).uri,
+                      program=HOOKED, env={"BLOCKFERRY_FLUSH_BYTES": str(MIB)})
+    assert result.error["code"] == "target-full"
+    assert os.path.exists(work / "flushing"), "no flush was under way"
+    with open(work / "j", encoding="ascii") as journal:
+        assert " done " not in journal.read(), "the journal calls done what the server may have lost"
+
+
 def test_enospc(work):
     os.mkdir(work / "small")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", work / "small"], check=True)
@@ -175,33 +205,91 @@ def test_enospc(work):
         subprocess.run(["umount", work / "small"], check=True)
 
 
-def test_enospc_below_the_file_system(work):
-    """ext4 on a loop device whose file has no room: what the journal calls done is there after all."""
-    os.mkdir(work / "below")
-    os.mkdir(work / "above")
-    below, above = work / "below", work / "above"
-    source = make_dirty(work / "source", 40 * MIB)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", below], check=True)
-    try:
-        with open(work / "below/disk", "wb") as f:
+class Shaky:
+    """ext4 on a loop device whose file is sparse and has no room: work/above, on work/below/disk."""
+
+    def __init__(self, work, room, options="loop"):
+        self.below, self.above = work / "below", work / "above"
+        self.options = options
+        self.disk = self.below + "/disk"
+        os.mkdir(self.below)
+        os.mkdir(self.above)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", self.below], check=True)
+        with open(self.disk, "wb") as f:
             f.truncate(64 * MIB)
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1", work / "below/disk"], check=True)
-        subprocess.run(["mount", "-o", "loop", work / "below/disk", above], check=True)
-        # A commit for each MiB, so that the journal has something to tell.
-        result = run_copy("--journal", work / "j", "--rate", "40M", source, work / "above/t", program=HOOKED,
-                          env={"BLOCKFERRY_FLUSH_BYTES": str(MIB)})
-        assert result.error["code"] in ("write-error", "target-full")
-        subprocess.run(["umount", above], check=True)
-        subprocess.run(["mount", "-o", "remount,size=128m", below], check=True)
-        assert subprocess.run(["e2fsck", "-f", "-y", work / "below/disk"], stdout=subprocess.DEVNULL,
+        # Not even the inode table has blocks of its own below.
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1", self.disk], check=True)
+        self.mount()
+
+    def mount(self):
+        subprocess.run(["mount", "-o", self.options, self.disk, self.above], check=True)
+
+    def repair(self):
+        """As an admin would: more room, a check that plays the journal back, mounted again.
+
+        On a copy: a mount namespace made at the wrong moment keeps the old mount alive."""
+        subprocess.run(["umount", self.above], check=True)
+        subprocess.run(["mount", "-o", "remount,size=192m", self.below], check=True)
+        subprocess.run(["cp", "--sparse=always", self.disk, self.disk + "2"], check=True)
+        self.disk += "2"
+        assert subprocess.run(["e2fsck", "-f", "-y", self.disk], stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL, check=False).returncode < 4
-        subprocess.run(["mount", "-o", "loop", work / "below/disk", above], check=True)
-        done = run_copy("--journal", work / "j", source, work / "above/t").done
-        assert same(source, work / "above/t")
-        assert done["read"] < 40 * MIB, "nothing of the first run was kept"
-    finally:
-        for directory in (above, below):
-            subprocess.run(["umount", directory], check=False, stderr=subprocess.DEVNULL)
+        self.mount()
+
+    def fill(self):
+        try:
+            with open(self.below + "/fill", "wb", buffering=0) as f:
+                while True:
+                    f.write(b"x" * 4096)
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+
+    def end(self):
+        for directory in (self.above, self.below):
+            subprocess.run(["umount", "--lazy", directory], check=False, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def shaky(work):
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(Shaky(work, *args, **kwargs))
+        return made[-1]
+    yield make
+    for one in made:
+        one.end()
+
+
+def test_enospc_below_the_file_system(work, shaky):
+    """What the journal calls done is there after all, and that is something."""
+    source = make_dirty(work / "source", 40 * MIB)
+    disk = shaky("24m")
+    # A commit for each MiB, so that the journal has something to tell.
+    result = run_copy("--journal", work / "j", "--rate", "40M", source, work / "above/t", program=HOOKED,
+                      env={"BLOCKFERRY_FLUSH_BYTES": str(MIB)})
+    assert result.error["code"] in ("write-error", "target-full")
+    disk.repair()
+    done = run_copy("--journal", work / "j", source, work / "above/t").done
+    assert same(source, work / "above/t")
+    assert done["read"] < 40 * MIB, "nothing of the first run was kept"
+
+
+def test_journal_of_the_file_system_dies_unseen(work, shaky):
+    """ext4 fails to commit by itself, between two flushes: the next fdatasync says yes all the same."""
+    source = make_dirty(work / "source", 40 * MIB)
+    disk = shaky("50m", options="loop,commit=1")
+    process = start_copy("--journal", work / "j", "--rate", "4M", source, work / "above/t")
+    wait_done(process, 4 * MIB)
+    process.send_signal(signal.SIGSTOP)
+    disk.fill()
+    time.sleep(3)  # ext4 commits each second
+    process.send_signal(signal.SIGCONT)
+    assert end_copy(process).error["code"] in ("write-error", "target-full")
+    os.unlink(disk.below + "/fill")
+    disk.repair()
+    run_copy("--journal", work / "j", source, work / "above/t").done
+    assert same(source, work / "above/t")
 
 
 @pytest.mark.parametrize("every", [1, 3])
@@ -222,7 +310,8 @@ def test_limit_of_the_files_size(work):
     def limited():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    result = end_copy(start_copy("--journal", work / "j", source, work / "t", preexec_fn=limited,
+    # One after the other: what is beyond the limit fails when all before it is written.
+    result = end_copy(start_copy("--journal", work / "j", "--requests", "1", source, work / "t", preexec_fn=limited,
                                  restore_signals=False))
     assert result.error["code"] == "target-full"
     assert same(source, work / "t", limit), "what still fitted was not written"
