@@ -166,7 +166,8 @@ static void start_flush(struct bf_engine *engine)
     bf_range_set_clear(&engine->fresh);
     engine->fresh_bytes = 0;
     engine->flush_running = true;
-    engine->flush_resets = engine->spec.target->resets;
+    /* Not the target's own count: what it has lost and nobody has looked at yet is in here, too. */
+    engine->flush_resets = engine->resets_seen;
     engine->flush_request.done = on_flush;
     engine->flush_request.owner = engine;
     bf_endpoint_flush(engine->spec.target, &engine->flush_request);

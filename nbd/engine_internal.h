@@ -93,7 +93,7 @@ struct bf_engine {
     bool flush_running;
     bool flush_ok;         /* the last thing that happened on the target was a good flush */
     bool flush_failed;     /* once: a later one may succeed and prove nothing */
-    unsigned flush_resets; /* target->resets when the flush was submitted */
+    unsigned flush_resets; /* resets_seen when the flush was submitted */
     uint64_t flushed_ms;
     struct bf_request flush_request;
     unsigned resets_seen;
