@@ -69,6 +69,7 @@
     X(NO_SUCH_NETWORK, INPUT, false, "the target has no such network", "correct the network map") \
     X(NO_SUCH_STORAGE, INPUT, false, "the target has no such storage", "correct the storage in the mapping") \
     X(LAUNCH_FAILED, SYSTEM, true, "the machine could not be started on the target", "see the evidence; roll back or launch again") \
+    X(LAUNCH_RUNNING, CONFLICT, true, "the launched machine could not be removed and may run", "see that the target answers, then roll back: that removes the machine and starts the source") \
     X(LAUNCH_NOT_BOOTED, SYSTEM, true, "the launched machine did not show that it booted", "look at its console; roll back or raise the boot deadline") \
     X(ISOLATION, INPUT, false, "a drill needs an isolated network", "name one with --network or in the mapping") \
     X(SOURCE_FULL, CAPACITY, true, "all connections that may read from the source's host are in use", "wait for other rounds to end, or allow more of them by the platform's options (docs/platforms)") \

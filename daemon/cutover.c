@@ -5,7 +5,8 @@
  * if the last round or the launch fails, the undo of step "shut-down" powers it on again unless
  * the policy says otherwise.  What was known of the source's power is stored before it is touched.
  * Never two running machines: somebody else (an admin, autostart, high availability) may have
- * started the source meanwhile, so its power is asked once more right before the launch is started.
+ * started the source meanwhile, so its power is asked once more right before the launch is started;
+ * and while a launched machine could not be removed, the source stays off.
  *
  * With a point given there are no rounds: the launch is made from that point, and a source that
  * cannot be reached or is gone does not stop it (that is what the point is for).
@@ -204,6 +205,10 @@ static int power_on_again(struct bf_job *job, struct bf_error *err)
         return 0;
     }
     bf_json_add_bool(context, "left_off", true); /* until it is known to run */
+    if (bf_launch_may_run(job))
+        return bf_fail(err, BF_E_LAUNCH_RUNNING, 0,
+                       "the source stays off: the machine launched on the target could not be "
+                       "removed and may run");
     if (bf_job_source(job, &source, err) != 0 ||
         bf_platform_power_on(source, bf_job_inputs(job)->replication.machine_id, err) != 0)
         return -1;

@@ -101,9 +101,49 @@ int bf_launch_plan(struct bf_job *job, struct bf_error *err)
     return bf_launch_put(job, "starting", err);
 }
 
+/* Is the machine still in the ledger, and does the target not say that it is off? */
+static bool may_run(struct bf_job *job)
+{
+    struct json_object *launch = bf_launch_context(job);
+    const char *id = bf_context_text(launch_ledger(job), "machine");
+    const char *ref = bf_context_text(launch, "machine_ref");
+    bf_auto_error unknown = BF_ERROR_INIT;
+    bf_auto_ids open = NULL;
+    bf_auto_free char *machine_id = NULL;
+    struct bf_platform *target;
+    enum bf_power power;
+    bool there = false;
+
+    if (!id || !ref) /* without a reference nothing of ours can have started it */
+        return false;
+    if (bf_ledger_open_ids(job, "machine", NULL, &open, &unknown) != 0)
+        return true;
+    for (char **one = open; *one; one++)
+        there = there || bf_streq(*one, id);
+    if (!there)
+        return false;
+    return bf_job_target(job, &target, &unknown) != 0 ||
+           bf_target_machine_id(target, ref, &machine_id, &unknown) != 0 ||
+           bf_platform_power(target, machine_id, &power, &unknown) != 0 || power != BF_POWER_OFF;
+}
+
+/* The undo of "create" may have failed.  A cutover whose machine may run stays open, so that the
+ * source is not started beside it, nothing else is launched, and a rollback finds the machine. */
 int bf_launch_undo_plan(struct bf_job *job, struct bf_error *err)
 {
-    return bf_context_text(bf_launch_context(job), "id") ? bf_launch_put(job, "failed", err) : 0;
+    struct json_object *launch = bf_launch_context(job);
+    bool runs;
+
+    if (!bf_context_text(launch, "id"))
+        return 0;
+    runs = !bf_launch_is_drill(job) && may_run(job);
+    bf_json_add_bool(launch, "may_run", runs);
+    return bf_launch_put(job, runs ? "discarding" : "failed", err);
+}
+
+bool bf_launch_may_run(struct bf_job *job)
+{
+    return bf_context_bool(bf_launch_context(job), "may_run");
 }
 
 /* --- clone --- */

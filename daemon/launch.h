@@ -46,6 +46,8 @@ int bf_launch_undo_create(struct bf_job *job, struct bf_error *err);
 
 struct json_object *bf_launch_context(struct bf_job *job);
 bool bf_launch_is_drill(struct bf_job *job);
+/* After the undo of a launch: its machine could not be removed and may run. */
+bool bf_launch_may_run(struct bf_job *job);
 /* Write the launch's row in this state, with the failure of the job if there is one. */
 int bf_launch_put(struct bf_job *job, const char *state, struct bf_error *err);
 /* Add milliseconds to a part of the timing. */

@@ -138,12 +138,22 @@ static int delete_replica(struct bf_job *job, struct bf_error *err)
 static int confirm_begins(struct bf_service *service, struct bf_job *job,
                           struct bf_replication_row *row, struct bf_error *err)
 {
+    struct bf_launch_row open = {0};
     bool found;
+    int r;
 
-    if (remember_cutover(service, job, row->id, &found, err) != 0)
+    if (bf_launch_find_open(service->store, row->id, "cutover", &open, &found, err) != 0)
         return -1;
-    return found ? 0
-                 : bf_fail(err, BF_E_STATE_FORBIDS, 0, "%s has no launch to confirm", row->name);
+    if (!found)
+        r = bf_fail(err, BF_E_STATE_FORBIDS, 0, "%s has no launch to confirm", row->name);
+    else if (bf_streq(open.state, "discarding"))
+        r = bf_fail(err, BF_E_STATE_FORBIDS, 0,
+                    "the launch of %s is half removed and cannot be confirmed; roll it back",
+                    row->name);
+    else
+        r = bf_launch_remember(service->store, bf_job_context(job), &open, err);
+    bf_launch_row_done(&open);
+    return r;
 }
 
 static int confirm_ended(struct bf_service *service, struct bf_job *job,
