@@ -17,15 +17,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The place in this file that sends would be the same for all lines. */
-#define SD_JOURNAL_SUPPRESS_LOCATION
-#include <systemd/sd-journal.h>
-
 #include "base/cleanup.h"
+#include "base/log_journal.h"
 #include "base/text.h"
 
 #define FIELD_MAX 8
-#define ENTRY_MAX (FIELD_MAX + 6)
 
 enum sink { SINK_PLAIN, SINK_PREFIX, SINK_JOURNAL };
 
@@ -40,6 +36,7 @@ static _Thread_local unsigned field_count;
 static char program_name[64] = "blockferry";
 static _Atomic int max_level_now = BF_LOG_INFO;
 static _Atomic int sink_now = SINK_PLAIN;
+static bf_log_sender *journal; /* set before there are threads */
 
 /* systemd.exec(5): JOURNAL_STREAM is "device:inode" of the stream given to the service; a
  * redirected standard error has other numbers. */
@@ -58,9 +55,14 @@ void bf_log_open(const char *program, enum bf_log_level max_level)
     snprintf(program_name, sizeof(program_name), "%s", program);
     max_level_now = (int)max_level;
     if (stderr_is_journal())
-        sink_now = SINK_JOURNAL;
+        sink_now = journal ? SINK_JOURNAL : SINK_PREFIX;
     else
         sink_now = getenv("INVOCATION_ID") ? SINK_PREFIX : SINK_PLAIN;
+}
+
+void bf_log_set_journal(bf_log_sender *sender)
+{
+    journal = sender;
 }
 
 static const char *level_text(enum bf_log_level level)
@@ -130,18 +132,9 @@ void bf_log_field(const char *name, const char *value)
     set_value(&fields[at], value);
 }
 
-/* One line of the log, before it is known where it goes. */
-struct line {
-    enum bf_log_level level;
-    const char *message;
-    const char *names[ENTRY_MAX];
-    const char *values[ENTRY_MAX];
-    unsigned count;
-};
-
-static void add_entry(struct line *line, const char *name, const char *value)
+static void add_entry(struct bf_log_line *line, const char *name, const char *value)
 {
-    if (!value || line->count == ENTRY_MAX)
+    if (!value || line->count == BF_LOG_ENTRIES)
         return;
     line->names[line->count] = name;
     line->values[line->count++] = value;
@@ -167,7 +160,7 @@ static void add_pair(struct bf_buf *buf, const char *name, const char *value)
     bf_buf_add(buf, "\"", 1);
 }
 
-static void write_line(const struct line *line, enum sink sink)
+static void write_line(const struct bf_log_line *line, enum sink sink)
 {
     bf_auto_buf buf = {0};
     size_t done = 0;
@@ -191,48 +184,14 @@ static void write_line(const struct line *line, enum sink sink)
     }
 }
 
-/* "job" becomes BLOCKFERRY_JOB: the journal takes only upper case, digits and '_'. */
-static char *journal_entry(const char *name, const char *value)
-{
-    char *entry = bf_xasprintf("BLOCKFERRY_%s=%s", name, value);
-
-    for (char *at = entry; *at != '='; at++) {
-        if (*at >= 'a' && *at <= 'z')
-            *at = (char)(*at - 'a' + 'A');
-        else if (!(*at >= 'A' && *at <= 'Z') && !(*at >= '0' && *at <= '9'))
-            *at = '_';
-    }
-    return entry;
-}
-
-static int send_line(const struct line *line)
-{
-    char *entries[ENTRY_MAX + 3];
-    struct iovec parts[ENTRY_MAX + 3];
-    unsigned count = 0;
-    int result;
-
-    entries[count++] = bf_xasprintf("MESSAGE=%s", line->message);
-    entries[count++] = bf_xasprintf("PRIORITY=%d", (int)line->level);
-    entries[count++] = bf_xasprintf("SYSLOG_IDENTIFIER=%s", program_name);
-    for (unsigned i = 0; i < line->count; i++)
-        entries[count++] = journal_entry(line->names[i], line->values[i]);
-    for (unsigned i = 0; i < count; i++)
-        parts[i] = (struct iovec){entries[i], strlen(entries[i])};
-    result = sd_journal_sendv(parts, (int)count);
-    for (unsigned i = 0; i < count; i++)
-        free(entries[i]);
-    return result;
-}
-
-static void put_line(struct line *line)
+static void put_line(struct bf_log_line *line)
 {
     int saved = errno;
     enum sink sink = (enum sink)sink_now;
 
     for (unsigned i = 0; i < field_count; i++)
         add_entry(line, fields[i].name, fields[i].value);
-    if (sink != SINK_JOURNAL || send_line(line) < 0)
+    if (sink != SINK_JOURNAL || journal(program_name, line) < 0)
         write_line(line, sink == SINK_JOURNAL ? SINK_PREFIX : sink);
     errno = saved;
 }
@@ -240,7 +199,7 @@ static void put_line(struct line *line)
 void bf_log(enum bf_log_level level, const char *format, ...)
 {
     bf_auto_free char *message = NULL;
-    struct line line = {.level = level};
+    struct bf_log_line line = {.level = level};
     va_list args;
 
     if ((int)level > max_level_now)
@@ -257,7 +216,7 @@ void bf_log_error(enum bf_log_level level, const struct bf_error *error, const c
 {
     bf_auto_free char *what = NULL;
     bf_auto_free char *message = NULL;
-    struct line line = {.level = level};
+    struct bf_log_line line = {.level = level};
     va_list args;
 
     if ((int)level > max_level_now)

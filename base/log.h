@@ -2,7 +2,8 @@
 /* The log.  A function is either a logging or a non-logging one: libraries
  * return errors and log at debug only; whoever handles an error logs it once.
  *
- * Output: journald with fields when standard error is the journal, else lines on
+ * Output: journald with fields when standard error is the journal (a program that called
+ * bf_log_use_journal(), see log_journal.h), else lines on
  * standard error with a <n> priority prefix (when asked) and fields as k=v.
  * Threads: any.  Fields are set per thread (a job thread sets its own).
  */

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/log_journal.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "daemon/api/api.h"
@@ -116,6 +117,7 @@ int main(int argc, char *argv[])
         bf_config_done(&program.config);
         return 0;
     }
+    bf_log_use_journal();
     bf_log_open("blockferryd", level);
     r = open_all(&program, &err);
     if (r == 0)

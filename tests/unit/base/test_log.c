@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/log_journal.h"
 #include "base/text.h"
 #include "tests/unit/tap.h"
 
@@ -150,6 +151,10 @@ static void test_journal(void)
     snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
              (unsigned long long)st.st_ino);
     setenv("JOURNAL_STREAM", stream, 1);
+    logged("<5>hello\n", "a program without libsystemd writes lines with their priority to it",
+           bf_log_open("ferry", BF_LOG_INFO);
+           bf_log_notice("hello"));
+    bf_log_use_journal();
     bf_fail(&err, BF_E_BUSY, 0, "round 3 runs");
     bf_error_evidence(&err, "two\nlines");
     bf_log_field("job", "12");
