@@ -98,8 +98,8 @@ struct bf_launch_request {
     unsigned cpus;         /* 0: as the source */
     uint64_t memory_bytes; /* 0: as the source */
     const char *disk_bus;  /* of all disks; NULL: "virtio" */
-    /* Beside them a small, empty, read-only disk on virtio, so that a guest which starts from
-     * another bus installs its driver.  It goes with the machine. */
+    /* Beside them a small, empty disk on virtio, read-only where the platform can, so that a guest
+     * which starts from another bus installs its driver.  It goes with the machine. */
     bool companion;
     const char *flavor; /* where the platform has such: a size by name; NULL: by cpus and memory */
     char *const *security_groups; /* of the nics, NULL-terminated; NULL: the platform's default */

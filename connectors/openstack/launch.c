@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "connectors/openstack/cinder.h"
+#include "connectors/openstack/companion.h"
 #include "connectors/openstack/launch.h"
 #include "connectors/openstack/neutron.h"
 #include "connectors/openstack/nova.h"
@@ -146,29 +147,49 @@ static int mark_boot_volume(struct bf_cloud *cloud, const char *id,
     return bf_cinder_action(cloud, id, "os-set_bootable", bootable, BF_CINDER_MINOR, err);
 }
 
+static void add_volume(struct json_object *volumes, const char *id, const char *bus, bool boot)
+{
+    struct json_object *volume = json_object_new_object();
+
+    bf_json_add_string(volume, "id", id);
+    bf_json_add_string(volume, "bus", bus);
+    bf_json_add_bool(volume, "boot", boot);
+    json_object_array_add(volumes, volume);
+}
+
+static int add_companion(struct bf_cloud *cloud, const char *tag, const char *boot_id,
+                         struct json_object *volumes, struct bf_error *err)
+{
+    bf_auto_free char *id = NULL;
+
+    if (bf_cloud_companion_make(cloud, tag, boot_id, &id, err) < 0)
+        return -1;
+    add_volume(volumes, id, "virtio", false);
+    return 0;
+}
+
 static int ready_volumes(struct bf_cloud *cloud, const struct bf_launch_request *request,
                          struct json_object *ref, struct bf_error *err)
 {
     struct json_object *volumes = json_object_new_array();
     size_t boot = boot_disk(request);
+    bf_auto_free char *boot_id = NULL;
 
     json_object_object_add(ref, "volumes", volumes);
     for (size_t i = 0; i < request->disk_count; i++) {
-        struct json_object *volume = json_object_new_object();
         bf_auto_free char *id = NULL;
 
-        json_object_array_add(volumes, volume);
         /* A conversion that was killed may hold it still. */
         if (bf_cloud_ref_id(request->disks[i].clone_ref, "volume", &id, err) < 0 ||
             bf_cinder_let_go(cloud, id, err) < 0 ||
             bf_cinder_wait_available(cloud, id, NULL, err) < 0 ||
             (i == boot && mark_boot_volume(cloud, id, request, err) < 0))
             return -1;
-        bf_json_add_string(volume, "id", id);
-        bf_json_add_string(volume, "bus", request->disk_bus ? request->disk_bus : "virtio");
-        bf_json_add_bool(volume, "boot", i == boot);
+        add_volume(volumes, id, request->disk_bus ? request->disk_bus : "virtio", i == boot);
+        if (i == boot)
+            boot_id = bf_steal(id);
     }
-    return 0;
+    return request->companion ? add_companion(cloud, request->tag, boot_id, volumes, err) : 0;
 }
 
 /* --- create --- */

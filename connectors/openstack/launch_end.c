@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "connectors/openstack/cinder.h"
+#include "connectors/openstack/companion.h"
 #include "connectors/openstack/launch.h"
 #include "connectors/openstack/neutron.h"
 #include "connectors/openstack/nova.h"
@@ -81,7 +82,9 @@ int bf_cloud_delete_machine(struct bf_platform *platform, const char *machine_re
         if (bf_neutron_delete_port(cloud, bf_cloud_id(json_object_array_get_idx(ports, i), "id"),
                                    err) < 0)
             return -1;
-    return json_object_array_length(servers) ? await_volumes(cloud, ref, err) : 0;
+    if (json_object_array_length(servers) && await_volumes(cloud, ref, err) < 0)
+        return -1;
+    return bf_cloud_companion_delete(cloud, tag, err);
 }
 
 static int remove_server_marks(struct bf_cloud *cloud, const char *id, const char *tag,

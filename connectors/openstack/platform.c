@@ -162,6 +162,7 @@ static const struct bf_target_ops target_ops = {
     .delete_clone = bf_cloud_delete_clone,
     .detach_clone = bf_cloud_detach_clone,
     .create_machine = bf_cloud_create_machine,
+    .takes_companion = true,
     .machine_id = bf_cloud_machine_id,
     .console = bf_cloud_console,
     .delete_machine = bf_cloud_delete_machine,

@@ -55,6 +55,17 @@ static int on_server(struct json_object *server, void *user)
     return listing->stop;
 }
 
+/* A machine of which only a part is there. */
+static void tell_part(struct listing *listing, const char *tag, const char *name)
+{
+    if (first_of(listing, "machine", tag)) {
+        bf_auto_json *ref = json_object_new_object();
+
+        bf_json_add_string(ref, "tag", tag);
+        tell(listing, "machine", tag, bf_json_text(ref), name);
+    }
+}
+
 /* Ports made for a machine that was never started. */
 static int tell_ports(struct listing *listing, struct bf_error *err)
 {
@@ -66,13 +77,8 @@ static int tell_ports(struct listing *listing, struct bf_error *err)
         const char *name = bf_cloud_text(json_object_array_get_idx(ports, i), "name");
         char tag[BF_TAG_LENGTH + 1];
 
-        if (bf_tag_of(name, tag) && name[BF_TAG_LENGTH] == '-' &&
-            first_of(listing, "machine", tag)) {
-            bf_auto_json *ref = json_object_new_object();
-
-            bf_json_add_string(ref, "tag", tag);
-            tell(listing, "machine", tag, bf_json_text(ref), name);
-        }
+        if (bf_tag_of(name, tag) && name[BF_TAG_LENGTH] == '-')
+            tell_part(listing, tag, name);
     }
     return 0;
 }
@@ -85,6 +91,10 @@ static int on_volume(struct json_object *volume, void *user)
 
     if (!id || !bf_cloud_is_tagged(volume, NULL, NULL))
         return 0;
+    if (bf_cloud_is_tagged(volume, NULL, BF_CLOUD_COMPANION_KIND)) {
+        tell_part(listing, tag, bf_cloud_text(volume, "name"));
+        return listing->stop;
+    }
     bool clone = bf_cloud_is_tagged(volume, NULL, BF_CLOUD_CLONE_KIND);
     bf_auto_free char *ref = bf_cloud_volume_ref(id, tag);
     tell(listing, clone ? "clone" : "volume", tag, ref, bf_cloud_text(volume, "name"));

@@ -27,6 +27,7 @@
 #define BF_CLOUD_POINT_KIND "point"
 #define BF_CLOUD_BASELINE_KIND "baseline"
 #define BF_CLOUD_MACHINE_KIND "machine"
+#define BF_CLOUD_COMPANION_KIND "companion" /* a volume, part of a machine (companion.h) */
 
 struct bf_server; /* connectors/server.h */
 struct bf_cloud_volume {

@@ -57,6 +57,11 @@ class CloudLab:
     def rbd(self, *args):
         return run("rbd", "-c", self.conf, *args)
 
+    def virsh(self, *args):
+        """On the libvirt that Nova uses."""
+        uri = run(os.path.join(LABS, "libvirt"), "uri", f"{self.directory}/libvirt")
+        return run("virsh", "-q", "-c", uri, *args)
+
     def close(self):
         if not self.kept:
             self.call("destroy")

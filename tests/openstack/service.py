@@ -65,7 +65,8 @@ class Ferry(PlainWorld):
             for thing in cloud.get("volumev3", path)[key]:
                 if tag_of(thing):
                     kind = thing["metadata"]["blockferry_kind"]
-                    found.append(("layer" if kind == "point" else kind, tag_of(thing)))
+                    kind = {"point": "layer", "companion": "machine"}.get(kind, kind)
+                    found.append((kind, tag_of(thing)))
         machines = {tag_of(s) for s in cloud.get("compute", "/servers/detail")["servers"] if tag_of(s)}
         for port in cloud.get("network", f"/ports?project_id={cloud.project_id}")["ports"]:
             match = re.match("(bf-[0-9a-f]{16})-", port["name"])

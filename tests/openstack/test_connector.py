@@ -2,7 +2,7 @@
 """The OpenStack connector through the seam: every call twice, the service killed in between, faults of the cloud."""
 import json
 import os
-
+import re
 import subprocess
 import sys
 import time
@@ -300,6 +300,28 @@ def test_a_machine_is_off_until_it_is_started(seam, clone, target):
     assert target.things()["servers"] == [] and target.things()["ports"] == []
     shown = target.cloud.get("volumev3", f"/volumes/{volume_id(clone)}")["volume"]
     assert shown["status"] == "available" and shown["volume_image_metadata"]["hw_disk_bus"] == "virtio"
+
+
+def test_a_companion_beside_a_sata_disk(seam, clone, target):
+    """A small disk on virtio that goes with the machine, also when only its volume is left."""
+    tag = new_tag()
+    wanted = {"disk_bus": "sata", "companion": True, "nics": ()}
+    ref = create(seam, tag, clone, **wanted)
+    assert create(seam, tag, clone, **wanted) == ref
+    assert [t["kind"] for t in seam.tagged() if t["tag"] == tag] == ["machine"]
+    seam.call("power_on", machine=ref)
+    server = target.cloud.get("compute", "/servers/detail")["servers"][0]
+    xml = seam.cloud.virsh("dumpxml", server["id"])
+    assert re.findall(r"<target dev='(\w+)' bus='(\w+)'/>", xml) == [("sda", "sata"), ("vda", "virtio")]
+    seam.call("delete_machine", machine_ref=ref)
+    assert seam.tagged("machine") == []
+    # The service died before the ref was written.
+    create(seam, tag, clone, **wanted)
+    left, = [t for t in seam.tagged() if t["tag"] == tag]
+    assert left["kind"] == "machine"
+    seam.call("delete_machine", machine_ref=left["ref"])
+    seam.call("delete_machine", machine_ref=left["ref"])
+    assert not [t for t in seam.tagged() if t["tag"] == tag]
 
 
 def test_a_clone_is_opened_for_the_conversion(seam, volume, target, tmp_path):

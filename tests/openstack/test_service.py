@@ -131,10 +131,17 @@ def test_deltas_carry_what_changed(world, guest):
     assert last["sent_bytes"] < 8 << 20, last
 
 
-def test_drill_on_an_isolated_network(world, guest):
+def test_drill_on_an_isolated_network_by_the_boot_ladder(world, guest):
+    """From SATA with a small virtio disk beside, then the same clone from virtio."""
+    world.daemon.call("PATCH", f"/replications/{guest}", {"policy": {"boot_ladder": "sata-first"}})
     world.daemon.do(guest, "drill")
+    world.daemon.call("PATCH", f"/replications/{guest}", {"policy": {"boot_ladder": "virtio"}})
     launch = world.daemon.show(guest)["launch"]
     assert launch["state"] == "booted", launch
+    first = launch["evidence"]["first"]
+    assert first["proven"] is True and "root=/dev/sda2 disk=ahci" in first["text"], first
+    assert records(booted_line(launch)) > records(first["text"]), "not the disk of the first boot"
+    assert len(world.servers(world.target)[f"{NAME}-drill"]["os-extended-volumes:volumes_attached"]) == 1
     assert "disk=virtio_blk" in booted_line(launch) and "missing=0" in booted_line(launch)
     server = world.servers(world.target)[f"{NAME}-drill"]
     assert server["status"] == "ACTIVE" and list(server["addresses"]) == ["isolated"]
@@ -144,6 +151,11 @@ def test_drill_on_an_isolated_network(world, guest):
     assert world.daemon.show(guest)["last_round"]["kind"] == "delta"
     world.daemon.do(guest, "drill-end")
     assert world.servers(world.target) == {}
+
+
+def records(line):
+    """How many the guest had written before this boot."""
+    return int(re.search(r"last=(\d+)", line).group(1))
 
 
 def last_record(path):
