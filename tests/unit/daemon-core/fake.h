@@ -23,5 +23,7 @@
 
 /* Make the call of this name ("snapshot", "create_machine", ...) fail `count` times. */
 void fake_fail(const char *call, enum bf_error_code code, int count);
+/* As a target that knows no companion (bf_target_takes_companion()). */
+void fake_without_companion(void);
 /* What a launched machine says on its console; NULL: "BOOTMARK". */
 extern const char *fake_console;

@@ -12,7 +12,7 @@ struct fake {
 struct fake *fake_of(struct bf_platform *platform);
 
 extern const struct bf_source_ops fake_source;
-extern const struct bf_target_ops fake_target;
+extern struct bf_target_ops fake_target; /* its takes_companion can be taken away */
 
 /* Every call that changes something begins here: it is counted, and fails when it was planned to.
  */

@@ -244,7 +244,7 @@ static int fake_detach(struct bf_platform *platform, const char *machine_ref, co
     return 0;
 }
 
-const struct bf_target_ops fake_target = {
+struct bf_target_ops fake_target = {
     .precheck = fake_target_precheck,
     .create_volume = fake_create_volume,
     .resize_volume = fake_resize_volume,
@@ -266,3 +266,8 @@ const struct bf_target_ops fake_target = {
     .takes_companion = true,
     .hand_over_machine = fake_hand_over,
 };
+
+void fake_without_companion(void)
+{
+    fake_target.takes_companion = false;
+}
