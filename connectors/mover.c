@@ -267,6 +267,12 @@ static int try_attach(struct bf_platform *platform, const struct bf_mover_conf *
     return 0;
 }
 
+static int no_slot(const struct bf_mover_conf *conf, struct bf_error *err)
+{
+    return bf_fail(err, BF_E_MOVER_FULL, 0, "all %u slots of mover %s are in use", conf->slots,
+                   conf->id);
+}
+
 /* First in the queue and full: until something was detached here, or it is time to look again. */
 static int wait_for_slot(struct bf_platform *platform, const struct bf_mover_conf *conf,
                          struct mover *mover, uint64_t seen, struct bf_deadline deadline,
@@ -280,8 +286,7 @@ static int wait_for_slot(struct bf_platform *platform, const struct bf_mover_con
         bf_cond_wait_ms(&changed, &lock, SLICE_MS);
         rc = bf_platform_check_cancel(platform, err);
         if (rc == 0 && bf_deadline_passed(deadline))
-            rc = bf_fail(err, BF_E_MOVER_FULL, 0, "all %u slots of mover %s are in use",
-                         conf->slots, conf->id);
+            rc = no_slot(conf, err);
     }
     pthread_mutex_unlock(&lock);
     return rc;
@@ -305,6 +310,8 @@ static int attach_in_turn(struct bf_platform *platform, const struct bf_mover_co
         give(mover, rc == 0 && !full);
         if (rc < 0 || !full)
             return rc;
+        if (request->holding)
+            return no_slot(conf, err);
         if (wait_for_slot(platform, conf, mover, seen, deadline, err) < 0)
             return -1;
     }
@@ -320,9 +327,13 @@ static int attach_queued(struct bf_platform *platform, const struct bf_mover_con
     pthread_once(&once, make_condition);
     pthread_mutex_lock(&lock);
     mover = find(conf->id);
-    enqueue(mover, &self);
+    if (!request->holding)
+        enqueue(mover, &self);
     pthread_mutex_unlock(&lock);
-    int rc = attach_in_turn(platform, conf, request, mover, &self, deadline, ret_export, err);
+    int rc = attach_in_turn(platform, conf, request, mover, request->holding ? NULL : &self,
+                            deadline, ret_export, err);
+    if (request->holding)
+        return rc;
     pthread_mutex_lock(&lock);
     dequeue(mover, &self);
     pthread_mutex_unlock(&lock);

@@ -76,6 +76,9 @@ struct bf_mover_request {
     const char *tag;     /* of the ledger row that the attachment belongs to */
     uint64_t size_bytes; /* what it must have; 0: unknown */
     bool writable;       /* the mover must be, too: BF_E_BAD_INPUT */
+    bool holding;        /* the caller has disks attached: it does not wait for a slot, nor behind
+                            those who do, but is told BF_E_MOVER_FULL at once.  Two who each hold
+                            some and wait for more would wait for ever. */
 };
 
 /* Attach the disk and fill the endpoint (URI, certificates, size; freed by

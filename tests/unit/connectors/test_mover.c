@@ -349,6 +349,33 @@ static int count_disk(const struct bf_mover_disk *disk, void *user)
     return 0;
 }
 
+/* Who has disks attached is told at once, whoever waits before it. */
+static void test_holding(struct bf_platform *platform)
+{
+    bf_auto_error err = BF_ERROR_INIT;
+    struct bf_endpoint_spec spec = {0};
+    struct job waiting;
+    const struct bf_mover_request more = {.disk = "more", .tag = TAG_A, .holding = true};
+
+    clear();
+    put("first", TAG_A);
+    put("other", "");
+    start(&waiting, "second", 1);
+    wait_waiting(1);
+    uint64_t begin = bf_now_ms();
+    ok(bf_mover_attach(platform, &conf, &more, bf_deadline_in(20000), &spec, &err) < 0 &&
+           err.code == BF_E_MOVER_FULL && bf_now_ms() - begin < 1000,
+       "who holds some is told at once that it is full");
+    bf_error_clear(&err);
+    take("other");
+    ok(bf_mover_attach(platform, &conf, &more, bf_deadline_in(20000), &spec, &err) == 0,
+       "and need not stand in the queue");
+    bf_endpoint_spec_done(&spec);
+    ok(bf_mover_detach_tag(platform, &conf, TAG_A, &err) == 0, "all are detached");
+    finish(&waiting);
+    ok(waiting.rc == 0, "who waited had its turn");
+}
+
 static void test_list_and_names(struct bf_platform *platform)
 {
     unsigned count = 0;
@@ -379,6 +406,7 @@ int main(void)
     test_bad(platform);
     test_queue(platform);
     test_many();
+    test_holding(platform);
     test_list_and_names(platform);
     bf_platform_close(platform);
     return done();
