@@ -38,7 +38,10 @@ type frozen struct {
 	size  int64
 	epoch string
 	seq   int
-	last  []int // as it was at the freeze: what changes later is not this snapshot's
+	file  string // "[LocalDS_0] web1/disk1.vmdk", which is the snapshot's now
+	uuid  string
+	id    string // contentId
+	last  []int  // as it was at the freeze: what changes later is not this snapshot's
 }
 
 type snapshotState struct {
@@ -151,7 +154,10 @@ func (w *world) freeze(m *machine, ref types.ManagedObjectReference) error {
 		if tracking && d.epoch == "" && !m.late {
 			d.begin()
 		}
-		f := &frozen{disk: d, path: path, epoch: d.epoch}
+		backing.ContentId = randomHex(16)
+		f := &frozen{disk: d, path: path, epoch: d.epoch, file: backing.FileName,
+			uuid: backing.Uuid, id: backing.ContentId}
+		w.diverge(live, &backing)
 		var err error
 		if f.size, err = d.track(path); err != nil {
 			return err
@@ -167,6 +173,29 @@ func (w *world) freeze(m *machine, ref types.ManagedObjectReference) error {
 	snapshot.Config.Hardware.Device = devices
 	w.snapshots[ref.Value] = state
 	return nil
+}
+
+// The machine goes on in another file, on top of the one that is the snapshot's.
+func (w *world) diverge(live *types.VirtualDisk, base *types.VirtualDiskFlatVer2BackingInfo) {
+	b := live.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+	parent := *base
+	b.Parent = &parent
+	b.FileName = strings.TrimSuffix(base.FileName, ".vmdk") + "-000001.vmdk"
+	b.ContentId = randomHex(16)
+}
+
+// The snapshot's file is the machine's own again.
+func (w *world) merge(state *snapshotState) {
+	for _, device := range w.object(state.machine).Config.Hardware.Device {
+		d, ok := device.(*types.VirtualDisk)
+		if !ok || state.disks[d.Key] == nil {
+			continue
+		}
+		b, ok := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+		if ok && b.Parent != nil {
+			b.FileName, b.Parent = b.Parent.FileName, b.Parent.Parent
+		}
+	}
 }
 
 type simulatorDevices = []types.BaseVirtualDevice
@@ -188,7 +217,9 @@ func (m *machine) resetTracking() {
 }
 
 func (w *world) thaw(ref types.ManagedObjectReference) {
-	if w.snapshots[ref.Value] != nil {
+	if state := w.snapshots[ref.Value]; state != nil {
+		w.mergeFails(state)
+		w.merge(state)
 		delete(w.snapshots, ref.Value)
 		os.RemoveAll(filepath.Join(w.root, "frozen", ref.Value))
 	}

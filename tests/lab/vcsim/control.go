@@ -70,6 +70,7 @@ type order struct {
 	PageAreas   int                    `json:"page_areas"`   // areas in one reply
 	PageSpan    int64                  `json:"page_span"`    // bytes of the disk that one reply covers
 	Deny        []string               `json:"deny"`         // privileges the account lacks
+	DenyOn      map[string][]string    `json:"deny_on"`      // by moref: privileges it lacks there
 	KillSession bool                   `json:"kill_session"` // of everybody
 	Machine     string                 `json:"machine"`      // for what follows
 	ResetCBT    bool                   `json:"reset_cbt"`
@@ -79,6 +80,10 @@ type order struct {
 	NewUUID     bool                   `json:"new_uuid"`
 	Foreign     int                    `json:"foreign_snapshots"` // somebody makes so many
 	Vanish      bool                   `json:"vanish"`            // its snapshots are removed by somebody
+	Locked      *bool                  `json:"locked"`            // its snapshots' files cannot be attached
+	Swap        string                 `json:"swap"`              // of a mover: the next disk is this image
+	OtherUUID   bool                   `json:"other_uuid"`        // of a mover: of the next disk
+	OtherID     bool                   `json:"other_content_id"`
 	Set         map[string]interface{} `json:"set"`
 }
 
@@ -95,7 +100,9 @@ func (w *world) serveControl(out http.ResponseWriter, in *http.Request) {
 	w.mu.Lock()
 	err := w.obey(&o)
 	state := map[string]interface{}{"calls": w.calls, "snapshots": len(w.snapshots),
-		"machines": w.morefs(), "leases": len(w.leases), "snapshot_names": w.snapshotNames()}
+		"machines": w.morefs(), "leases": len(w.leases), "snapshot_names": w.snapshotNames(),
+		"attached": w.attachments(), "clones": len(w.clones), "lost": w.lost, "misuses": w.misuses,
+		"folder": w.folder()}
 	text, _ := json.Marshal(state)
 	w.mu.Unlock()
 	if err != nil {
@@ -111,6 +118,16 @@ func (w *world) morefs() map[string]string {
 		refs[m.name] = m.ref.Value
 	}
 	return refs
+}
+
+// The folder of the machines.
+func (w *world) folder() string {
+	for _, m := range w.machines {
+		if parent := w.object(m).Parent; parent != nil {
+			return parent.Value
+		}
+	}
+	return ""
 }
 
 func (w *world) snapshotNames() []string {
@@ -152,6 +169,9 @@ func (w *world) obey(o *order) error {
 			w.denied[p] = true
 		}
 	}
+	if o.DenyOn != nil {
+		w.deniedOn = o.DenyOn
+	}
 	if o.KillSession {
 		w.killed++
 	}
@@ -177,6 +197,14 @@ func (w *world) obeyMachine(o *order, m *machine) error {
 			d.lie = *o.Lie
 		}
 	}
+	if o.Locked != nil {
+		m.locked = *o.Locked
+	}
+	if o.Swap != "" {
+		m.swap = o.Swap
+	}
+	m.otherUUID = m.otherUUID || o.OtherUUID
+	m.otherID = m.otherID || o.OtherID
 	if o.Vanish {
 		w.vanish(m)
 	}

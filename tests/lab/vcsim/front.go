@@ -40,15 +40,20 @@ type world struct {
 	sessions  map[string]int // by cookie: w.killed at its login
 	leases    map[string]*lease
 	killed    int
-	foreign   int            // snapshots made by hand
-	calls     map[string]int // by method
+	foreign   int                  // snapshots made by hand
+	calls     map[string]int       // by method
+	added     map[string]*hotAdded // by mover and device key
+	clones    map[string]*clone    // by moref
+	deniedOn  map[string][]string  // by moref: privileges the account lacks there
+	lost      []string             // files of others that were deleted
+	misuses   []string             // what no client may do
 }
 
 func newWorld(service *simulator.Service, c *config) *world {
 	w := &world{service: service, root: c.Root, token: os.Getenv("LAB_TOKEN"),
 		snapshots: map[string]*snapshotState{}, denied: map[string]bool{}, pageAreas: 2000,
 		sessions: map[string]int{}, calls: map[string]int{},
-		leases: map[string]*lease{}}
+		leases: map[string]*lease{}, added: map[string]*hotAdded{}, clones: map[string]*clone{}}
 	if w.token == "" {
 		log.Fatal("LAB_TOKEN is not set")
 	}
@@ -174,6 +179,15 @@ func (w *world) carryOut(answer *httptest.ResponseRecorder, in *http.Request,
 			return &struct{}{}, nil
 		})
 		return
+	case *types.CloneVM_Task:
+		w.cloneMachine(answer, in, method, req)
+		w.after(answer, method, t)
+		return
+	case *types.ReconfigVM_Task:
+		if fault := w.refuse(req); fault != nil {
+			w.failedTask(answer, method, fault)
+			return
+		}
 	case *types.HasPrivilegeOnEntities:
 		w.answer(answer, in, method, func() (interface{}, types.BaseMethodFault) {
 			return w.privileges(req), nil
@@ -213,11 +227,20 @@ func (w *world) privileges(req *types.HasPrivilegeOnEntities) *types.HasPrivileg
 		p := types.EntityPrivilege{Entity: e}
 		for _, id := range req.PrivId {
 			p.PrivAvailability = append(p.PrivAvailability,
-				types.PrivilegeAvailability{PrivId: id, IsGranted: !w.denied[id]})
+				types.PrivilegeAvailability{PrivId: id, IsGranted: !w.denied[id] && !contains(w.deniedOn[e.Value], id)})
 		}
 		res.Returnval = append(res.Returnval, p)
 	}
 	return res
+}
+
+func contains(list []string, one string) bool {
+	for _, text := range list {
+		if text == one {
+			return true
+		}
+	}
+	return false
 }
 
 var taskRef = regexp.MustCompile(`type="Task"[^>]*>([^<]+)<`)
@@ -271,6 +294,9 @@ func (w *world) hook(method *simulator.Method, task *simulator.Task) {
 		if m != nil && req.Spec.ChangeTrackingEnabled != nil {
 			m.resetTracking()
 		}
+		w.hotAdd(req)
+	case "Destroy_Task":
+		w.destroy(method.This)
 	}
 }
 
@@ -351,9 +377,13 @@ func write(answer *httptest.ResponseRecorder, status int, body interface{}) {
 	answer.Write(out.Bytes())
 }
 
+func urn(name string) xml.Name {
+	return xml.Name{Space: "urn:vim25", Local: name}
+}
+
 func writeResponse(answer *httptest.ResponseRecorder, name string, value interface{}) {
 	write(answer, http.StatusOK,
-		&content{name: xml.Name{Space: "urn:vim25", Local: name}, value: value})
+		&content{name: urn(name), value: value})
 }
 
 type faultDetail struct{ fault types.BaseMethodFault }

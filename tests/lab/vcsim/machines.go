@@ -19,10 +19,14 @@ const datastore = "LocalDS_0"
 
 // A machine whose disks have bytes.
 type machine struct {
-	name  string
-	ref   types.ManagedObjectReference
-	disks []*disk
-	late  bool // change tracking begins with the second snapshot only
+	name               string
+	ref                types.ManagedObjectReference
+	disks              []*disk
+	late               bool   // change tracking begins with the second snapshot only
+	guest              string // a mover's sys and dev; "": not a mover
+	locked             bool   // its snapshots' files cannot be attached elsewhere
+	swap               string // of a mover: the image of the next disk, another one than it says
+	otherUUID, otherID bool   // of a mover: the next disk's are others
 }
 
 func (w *world) object(m *machine) *simulator.VirtualMachine {
@@ -84,6 +88,13 @@ func machineSpec(c *machineConfig) (types.VirtualMachineConfigSpec, error) {
 		d.CapacityInKB = 1024
 		devices = append(devices, d)
 	}
+	for bus := 1; c.Guest != "" && bus < 4; bus++ {
+		more, err := devices.CreateSCSIController("pvscsi")
+		if err != nil {
+			return spec, err
+		}
+		devices = append(devices, more)
+	}
 	nic, err := devices.CreateEthernetCard("vmxnet3",
 		&types.VirtualEthernetCardNetworkBackingInfo{
 			VirtualDeviceDeviceBackingInfo: types.VirtualDeviceDeviceBackingInfo{
@@ -127,7 +138,7 @@ func (w *world) createMachine(ctx context.Context, client *govmomi.Client, c *ma
 	if err != nil {
 		return err
 	}
-	m := &machine{name: c.Name, ref: info.Result.(types.ManagedObjectReference)}
+	m := &machine{name: c.Name, guest: c.Guest, ref: info.Result.(types.ManagedObjectReference)}
 	if err := w.dress(m, c); err != nil {
 		return err
 	}
@@ -152,6 +163,10 @@ func (w *world) dress(m *machine, c *machineConfig) error {
 	vm.Runtime.ConsolidationNeeded = &no
 	vm.Guest.ToolsRunningStatus = "guestToolsRunning"
 	vm.Guest.ToolsVersionStatus2 = "guestToolsCurrent"
+	if c.Guest != "" {
+		vm.Config.ExtraConfig = append(vm.Config.ExtraConfig,
+			&types.OptionValue{Key: "disk.EnableUUID", Value: "TRUE"})
+	}
 	n := 0
 	for _, device := range vm.Config.Hardware.Device {
 		d, ok := device.(*types.VirtualDisk)
@@ -167,6 +182,7 @@ func (w *world) dress(m *machine, c *machineConfig) error {
 		setCapacity(d, stat.Size())
 		b := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
 		b.Uuid = newDiskUUID()
+		b.ContentId = randomHex(16)
 		b.ThinProvisioned = &yes
 		b.Sharing = "sharingNone"
 		m.disks = append(m.disks, &disk{key: d.Key, raw: raw, name: frozenName(b.FileName)})

@@ -37,6 +37,7 @@ type machineConfig struct {
 	MemoryMB int64        `json:"memory_mb"`
 	Firmware string       `json:"firmware"`
 	Off      bool         `json:"off"`
+	Guest    string       `json:"guest"` // a mover: where its guest sees its disks
 }
 
 type config struct {
