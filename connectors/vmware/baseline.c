@@ -82,6 +82,7 @@ static int plan_disk(struct bf_vmware *vw, const struct bf_vmware_moment *before
                                        .uuid = bf_xstrdup(disk->uuid),
                                        .change_id = bf_xstrdup(disk->change_id),
                                        .place = bf_xstrdup(disk->place),
+                                       .content_id = bf_xstrdup(disk->content_id),
                                        .size_bytes = disk->size_bytes};
     planned->key = bf_xstrdup(disk->key);
     planned->size_bytes = disk->size_bytes;

@@ -13,6 +13,8 @@
 #define NFC_IN_ALL 16
 #define NFC_WAIT_S 3600
 #define COUNT_MAX 1000
+#define MOVER_SLOTS 30
+#define MOVER_SLOTS_MAX 45 /* 15 on each of three controllers */
 
 /* https://HOST[:PORT][/][sdk], and nothing else: what follows is ours to choose. */
 static int parse_url(const char *url, struct bf_vmware_conf *conf, struct bf_error *err)
@@ -57,13 +59,16 @@ static int parse_path(const char *text, enum bf_vmware_path *ret_path, struct bf
         *ret_path = BF_VMWARE_PATH_VDDK;
     else if (bf_streq(text, "plugin"))
         *ret_path = BF_VMWARE_PATH_PLUGIN;
+    else if (bf_streq(text, "mover"))
+        *ret_path = BF_VMWARE_PATH_MOVER;
     else if (bf_streq(text, "datastore"))
         *ret_path = BF_VMWARE_PATH_DATASTORE;
     else if (bf_streq(text, "export"))
         *ret_path = BF_VMWARE_PATH_EXPORT;
     else
-        return bf_fail(err, BF_E_BAD_INPUT, 0,
-                       "options.read_path: expected auto, vddk, plugin, datastore or export");
+        return bf_fail(
+            err, BF_E_BAD_INPUT, 0,
+            "options.read_path: expected auto, vddk, plugin, mover, datastore or export");
     return 0;
 }
 
@@ -132,6 +137,47 @@ static int parse_plugin(struct json_object *options, struct bf_vmware_conf *conf
     return 0;
 }
 
+static int parse_slots(const char *text, uint64_t *ret, struct bf_error *err)
+{
+    *ret = MOVER_SLOTS;
+    if (text && (bf_parse_u64(text, ret, err) < 0 || *ret < 1 || *ret > MOVER_SLOTS_MAX)) {
+        bf_error_clear(err);
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options.mover_slots: expected a number from 1 to %d", MOVER_SLOTS_MAX);
+    }
+    return 0;
+}
+
+static int parse_mover(struct json_object *options, struct bf_vmware_conf *conf,
+                       struct bf_error *err)
+{
+    const char *id = NULL, *address = NULL, *certificates = NULL, *folder = NULL, *slots = NULL;
+
+    if (bf_json_opt_string(options, "options", "mover", &id, err) < 0 ||
+        bf_json_opt_string(options, "options", "mover_address", &address, err) < 0 ||
+        bf_json_opt_string(options, "options", "mover_certificates", &certificates, err) < 0 ||
+        bf_json_opt_string(options, "options", "mover_clone_folder", &folder, err) < 0 ||
+        bf_json_opt_string(options, "options", "mover_slots", &slots, err) < 0 ||
+        parse_slots(slots, &conf->mover_slots, err) < 0)
+        return -1;
+    if (!id && (address || certificates || folder || slots))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.mover is not set, but others of it are");
+    if (!id && conf->path == BF_VMWARE_PATH_MOVER)
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options.read_path: mover, but there is no options.mover");
+    if (!id)
+        return 0;
+    if (!address || !certificates)
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options mover, mover_address and mover_certificates go together");
+    if (!*id || !*address || strpbrk(address, "/?#@ "))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.mover_address: expected HOST or HOST:PORT");
+    conf->mover = bf_xstrdup(id);
+    conf->mover_address = bf_xstrdup(address);
+    conf->mover_clone_folder = bf_xstrdup(folder);
+    return copy_path("mover_certificates", certificates, &conf->mover_certificates, err);
+}
+
 /* Upper-case hex with colons, as VDDK compares it. */
 static int parse_thumbprint(const char *text, char **ret, struct bf_error *err)
 {
@@ -152,10 +198,26 @@ static int parse_thumbprint(const char *text, char **ret, struct bf_error *err)
 static int parse_options(struct json_object *options, struct bf_vmware_conf *conf,
                          struct bf_error *err)
 {
-    static const char *const known[] = {
-        "ca_file",    "fingerprint",       "thumbprint", "library_directory", "library_config",
-        "transports", "scratch_directory", "read_path",  "trust_cbt",         "nfc_per_host",
-        "nfc_in_all", "nfc_wait",          "plugin",     "plugin_parameters", NULL};
+    static const char *const known[] = {"ca_file",
+                                        "fingerprint",
+                                        "thumbprint",
+                                        "library_directory",
+                                        "library_config",
+                                        "transports",
+                                        "scratch_directory",
+                                        "read_path",
+                                        "trust_cbt",
+                                        "nfc_per_host",
+                                        "nfc_in_all",
+                                        "nfc_wait",
+                                        "plugin",
+                                        "plugin_parameters",
+                                        "mover",
+                                        "mover_address",
+                                        "mover_certificates",
+                                        "mover_clone_folder",
+                                        "mover_slots",
+                                        NULL};
     const char *ca = NULL, *pin = NULL, *thumb = NULL, *library = NULL, *config = NULL;
     const char *transports = "nbdssl", *scratch = NULL, *path = "auto", *trust = "yes";
 
@@ -176,7 +238,8 @@ static int parse_options(struct json_object *options, struct bf_vmware_conf *con
         copy_path("scratch_directory", scratch, &conf->scratch_directory, err) < 0 ||
         parse_path(path, &conf->path, err) < 0 ||
         parse_thumbprint(thumb, &conf->thumbprint, err) < 0 ||
-        parse_limits(options, conf, err) < 0 || parse_plugin(options, conf, err) < 0)
+        parse_limits(options, conf, err) < 0 || parse_plugin(options, conf, err) < 0 ||
+        parse_mover(options, conf, err) < 0)
         return -1;
     if (!bf_streq(trust, "yes") && !bf_streq(trust, "no"))
         return bf_fail(err, BF_E_BAD_INPUT, 0, "options.trust_cbt: expected yes or no");
@@ -233,5 +296,9 @@ void bf_vmware_conf_done(struct bf_vmware_conf *conf)
     free(conf->plugin);
     free(conf->plugin_parameters);
     free(conf->scratch_directory);
+    free(conf->mover);
+    free(conf->mover_address);
+    free(conf->mover_certificates);
+    free(conf->mover_clone_folder);
     *conf = (struct bf_vmware_conf){0};
 }

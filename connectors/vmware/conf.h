@@ -9,6 +9,7 @@ enum bf_vmware_path {
     BF_VMWARE_PATH_AUTO = 0,
     BF_VMWARE_PATH_VDDK,
     BF_VMWARE_PATH_PLUGIN,
+    BF_VMWARE_PATH_MOVER,
     BF_VMWARE_PATH_DATASTORE,
     BF_VMWARE_PATH_EXPORT
 };
@@ -20,15 +21,20 @@ struct bf_vmware_conf {
     char *user;
     struct bf_secret *password;
     char *work_directory;
-    char *ca_file;           /* NULL: the system's */
-    char *fingerprint;       /* base64 of the public key's SHA-256; NULL: by CA */
-    char *thumbprint;        /* SHA-1 of the certificate, for VDDK; NULL: none */
-    char *library_directory; /* where VDDK was unpacked; NULL: none */
-    char *library_config;    /* VDDK's own configuration file; NULL: none */
-    char *transports;        /* for VDDK */
-    char *plugin;            /* an nbdkit plugin to read by; NULL: our own */
-    char *plugin_parameters; /* its template (other_plugin.h) */
-    char *scratch_directory; /* for exported disks */
+    char *ca_file;            /* NULL: the system's */
+    char *fingerprint;        /* base64 of the public key's SHA-256; NULL: by CA */
+    char *thumbprint;         /* SHA-1 of the certificate, for VDDK; NULL: none */
+    char *library_directory;  /* where VDDK was unpacked; NULL: none */
+    char *library_config;     /* VDDK's own configuration file; NULL: none */
+    char *transports;         /* for VDDK */
+    char *plugin;             /* an nbdkit plugin to read by; NULL: our own */
+    char *plugin_parameters;  /* its template (other_plugin.h) */
+    char *scratch_directory;  /* for exported disks */
+    char *mover;              /* moref of its machine; NULL: none */
+    char *mover_address;      /* HOST or HOST:PORT */
+    char *mover_certificates; /* directory */
+    char *mover_clone_folder; /* moref of the folder of linked clones; NULL: none are made */
+    uint64_t mover_slots;
     enum bf_vmware_path path;
     bool trust_cbt;
     uint64_t nfc_per_host, nfc_in_all; /* disks read at a time (admission.h) */

@@ -46,6 +46,15 @@ static const char *bus_of(const struct bf_vmware_device *controller)
     return "scsi";
 }
 
+bool bf_vmware_device_is_nic(const char *type)
+{
+    for (size_t i = 0; i < bf_array_length(nics); i++) {
+        if (bf_streq(nics[i].type, type))
+            return true;
+    }
+    return false;
+}
+
 bool bf_vmware_disk_snapshots(const struct bf_vmware_disk *disk)
 {
     return !(disk->mode && bf_starts_with(disk->mode, "independent")) &&
@@ -77,6 +86,9 @@ static void add_disk(struct bf_vmware_machine *machine, xmlNodePtr device)
         .place = controller ? bf_xasprintf("%s%d:%d", controller->type ? controller->type : "",
                                            controller->bus, number(device, "unitNumber"))
                             : NULL,
+        .content_id = bf_vmware_text(backing, "contentId"),
+        .parent_file = bf_vmware_text(backing, "parent/fileName"),
+        .parent_content_id = bf_vmware_text(backing, "parent/contentId"),
         .has_parent = bf_vmware_find(backing, "parent") != NULL,
         .size_bytes = bf_vmware_number(device, "capacityInBytes", kib * 1024),
     };

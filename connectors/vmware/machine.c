@@ -289,10 +289,11 @@ void bf_vmware_machine_free(struct bf_vmware_machine *machine)
     }
     for (size_t i = 0; i < machine->disk_count; i++) {
         struct bf_vmware_disk *disk = &machine->disks[i];
-        char *texts[] = {disk->key,     disk->file,      disk->uuid,       disk->change_id,
-                         disk->backing, disk->mode,      disk->sharing,    disk->compatibility,
-                         disk->key_id,  disk->datastore, disk->controller, disk->shared_bus,
-                         disk->place};
+        char *texts[] = {
+            disk->key,     disk->file,       disk->uuid,        disk->change_id,
+            disk->backing, disk->mode,       disk->sharing,     disk->compatibility,
+            disk->key_id,  disk->datastore,  disk->controller,  disk->shared_bus,
+            disk->place,   disk->content_id, disk->parent_file, disk->parent_content_id};
         for (size_t t = 0; t < bf_array_length(texts); t++)
             free(texts[t]);
     }

@@ -30,7 +30,10 @@ struct bf_vmware_disk {
     char *controller;    /* type of its controller */
     char *shared_bus;    /* of its controller */
     char *place;         /* controller type, bus and unit: "ParaVirtualSCSIController0:1" */
-    bool has_parent;     /* the file is a delta on another */
+    char *content_id;  /* equal ones, of files that nobody writes, are equal bytes; NULL unknown */
+    bool has_parent;   /* the file is a delta on another */
+    char *parent_file; /* that one; NULL: none */
+    char *parent_content_id;
     uint64_t size_bytes;
 };
 
@@ -71,6 +74,8 @@ const struct bf_vmware_disk *bf_vmware_machine_disk(const struct bf_vmware_machi
                                                     const char *key);
 /* The devices of a machine or snapshot: a `val` of config.hardware.device. */
 void bf_vmware_devices_parse(xmlNodePtr val, struct bf_vmware_machine *machine);
+/* A network card's type? */
+bool bf_vmware_device_is_nic(const char *type);
 /* "persistent" and virtual-mode disks are part of snapshots. */
 bool bf_vmware_disk_snapshots(const struct bf_vmware_disk *disk);
 

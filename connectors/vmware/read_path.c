@@ -21,6 +21,8 @@ int bf_vmware_read_path(const struct bf_vmware *vw, const struct bf_vmware_machi
         path = BF_VMWARE_PATH_PLUGIN;
     else if (path == BF_VMWARE_PATH_AUTO && !missing)
         path = BF_VMWARE_PATH_VDDK;
+    else if (path == BF_VMWARE_PATH_AUTO && vw->conf.mover)
+        path = BF_VMWARE_PATH_MOVER;
     else if (path == BF_VMWARE_PATH_AUTO && machine && machine->machine->power == BF_POWER_OFF)
         path = BF_VMWARE_PATH_DATASTORE;
     else if (path == BF_VMWARE_PATH_AUTO)
@@ -32,7 +34,12 @@ int bf_vmware_read_path(const struct bf_vmware *vw, const struct bf_vmware_machi
 bool bf_vmware_read_path_falls_back(const struct bf_vmware *vw, enum bf_vmware_path path,
                                     const struct bf_error *err)
 {
-    return vw->conf.path == BF_VMWARE_PATH_AUTO && path == BF_VMWARE_PATH_DATASTORE &&
+    if (vw->conf.path != BF_VMWARE_PATH_AUTO)
+        return false;
+    if (path == BF_VMWARE_PATH_MOVER) /* refused by the platform; doubts of identity are not */
+        return err->code == BF_E_IN_USE || err->code == BF_E_PLATFORM_UNSUPPORTED ||
+               err->code == BF_E_PLATFORM_PRIVILEGE;
+    return path == BF_VMWARE_PATH_DATASTORE &&
            (err->code == BF_E_PLATFORM_UNSUPPORTED || err->code == BF_E_PLATFORM_PRIVILEGE ||
             err->code == BF_E_PLATFORM_ERROR);
 }

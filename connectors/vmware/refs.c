@@ -18,6 +18,7 @@ static struct json_object *disk_write(const struct bf_vmware_ref_disk *disk)
     bf_json_add_string(json, "change_id", disk->change_id);
     bf_json_add_string(json, "place", disk->place);
     bf_json_add_string(json, "since", disk->since);
+    bf_json_add_string(json, "content_id", disk->content_id);
     bf_json_add_u64(json, "size", disk->size_bytes);
     return json;
 }
@@ -62,7 +63,8 @@ static int disk_read(struct json_object *json, struct bf_vmware_ref_disk *disk,
         opt_text(json, "uuid", &disk->uuid, err) < 0 ||
         opt_text(json, "change_id", &disk->change_id, err) < 0 ||
         opt_text(json, "place", &disk->place, err) < 0 ||
-        opt_text(json, "since", &disk->since, err) < 0)
+        opt_text(json, "since", &disk->since, err) < 0 ||
+        opt_text(json, "content_id", &disk->content_id, err) < 0)
         return -1;
     return 0;
 }
@@ -116,6 +118,7 @@ void bf_vmware_moment_done(struct bf_vmware_moment *moment)
         free(moment->disks[i].change_id);
         free(moment->disks[i].place);
         free(moment->disks[i].since);
+        free(moment->disks[i].content_id);
     }
     free(moment->machine);
     free(moment->tag);

@@ -13,9 +13,10 @@ struct bf_vmware_ref_disk {
     char *key;
     char *file;
     char *uuid;
-    char *change_id; /* the snapshot's; NULL: not tracked */
-    char *place;     /* "ParaVirtualSCSIController0:1": where it hangs; NULL unknown */
-    char *since;     /* change id to count from; NULL: no delta (refs only) */
+    char *change_id;  /* the snapshot's; NULL: not tracked */
+    char *place;      /* "ParaVirtualSCSIController0:1": where it hangs; NULL unknown */
+    char *since;      /* change id to count from; NULL: no delta (refs only) */
+    char *content_id; /* of its file while nobody writes it; NULL unknown */
     uint64_t size_bytes;
 };
 

@@ -5,7 +5,9 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "connectors/vmware/clone.h"
 #include "connectors/vmware/export.h"
+#include "connectors/vmware/hotadd.h"
 #include "connectors/vmware/snapshot.h"
 #include "connectors/vmware/task.h"
 
@@ -45,6 +47,8 @@ int bf_vmware_release_tag(struct bf_platform *platform, const char *machine_id, 
     struct bf_vmware *vw = bf_vmware_of(platform);
 
     bf_vmware_export_sweep(vw, tag);
+    if (bf_vmware_hotadd_release(vw, machine_id, tag, err) < 0)
+        return -1;
     /* Twice: the second look is the proof that it is gone. */
     for (int look = 0;; look++) {
         bf_auto_vmware_machine *machine = NULL;
@@ -114,11 +118,25 @@ static void tagged_tree(struct tagged *tagged, const char *machine, const char *
     }
 }
 
+/* A linked clone belongs to its snapshot. */
+static void take_clone(struct tagged *tagged, const char *name)
+{
+    bf_auto_vmware_moment moment = {0};
+    char tag[BF_TAG_LENGTH + 1];
+
+    if (!bf_vmware_clone_named(name, tag, &moment.machine))
+        return;
+    moment.tag = bf_xstrdup(tag);
+    bf_auto_free char *ref = bf_vmware_moment_write(&moment);
+    tagged->stopped = tagged->stopped || tagged->fn("snapshot", tag, ref, name, tagged->user) != 0;
+}
+
 static int take_tagged(const char *id, xmlNodePtr object, void *user)
 {
     struct tagged *tagged = user;
     bf_auto_free char *name = bf_vmware_text(bf_vmware_property(object, "name"), "");
 
+    take_clone(tagged, name ? name : "");
     tagged_tree(tagged, id, name ? name : id, bf_vmware_property(object, "snapshot"),
                 "rootSnapshotList");
     return tagged->stopped;
@@ -130,6 +148,9 @@ int bf_vmware_tagged(struct bf_platform *platform, bf_tagged_fn *fn, void *user,
     static const char *const paths[] = {"name", "snapshot", NULL};
     struct tagged tagged = {.fn = fn, .user = user};
 
-    return bf_vmware_list(bf_vmware_of(platform), "VirtualMachine", paths, take_tagged, &tagged,
-                          err);
+    struct bf_vmware *vw = bf_vmware_of(platform);
+
+    if (bf_vmware_list(vw, "VirtualMachine", paths, take_tagged, &tagged, err) < 0)
+        return -1;
+    return tagged.stopped ? 0 : bf_vmware_hotadd_tagged(vw, fn, user, err);
 }

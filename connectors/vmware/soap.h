@@ -37,6 +37,7 @@ struct bf_vmware {
     unsigned logins;                   /* how often; tells whether a view can still be there */
     unsigned serial;                   /* makes names of files unique within this handle */
     struct bf_vmware_reader *readers;  /* open ones (reader.h) */
+    struct bf_vmware_hotadd *hotadds;  /* open ones (hotadd.h) */
     struct json_object *exports;       /* path -> how often it is open (export.h) */
     struct json_object *network_names; /* portgroup key -> name, asked once */
 };

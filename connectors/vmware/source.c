@@ -10,6 +10,7 @@
 #include "connectors/vmware/cbt.h"
 #include "connectors/vmware/export.h"
 #include "connectors/vmware/folder.h"
+#include "connectors/vmware/hotadd.h"
 #include "connectors/vmware/precheck.h"
 #include "connectors/vmware/read_path.h"
 #include "connectors/vmware/reader.h"
@@ -19,6 +20,7 @@
 struct source_disk {
     struct bf_source_disk base;
     struct bf_vmware_reader *reader; /* NULL: another read path */
+    struct bf_vmware_hotadd *hotadd; /* NULL: another read path */
     struct bf_server *server;        /* NULL: another read path */
     char *export_path;               /* NULL: another read path */
     char *map_path;                  /* NULL: none */
@@ -88,14 +90,25 @@ static int open_reader(struct bf_vmware *vw, const struct bf_vmware_machine *mac
         return -1;
     if (path == BF_VMWARE_PATH_VDDK || path == BF_VMWARE_PATH_PLUGIN)
         return bf_vmware_reader_open(vw, path, machine->host, moment, wanted, &disk->reader, err);
-    if (path == BF_VMWARE_PATH_DATASTORE) {
-        if (open_datastore(vw, machine, wanted, disk, err) == 0)
+    if (path == BF_VMWARE_PATH_DATASTORE || path == BF_VMWARE_PATH_MOVER) {
+        if ((path == BF_VMWARE_PATH_MOVER
+                 ? bf_vmware_hotadd_open(vw, machine, moment, wanted, &disk->hotadd, err)
+                 : open_datastore(vw, machine, wanted, disk, err)) == 0)
             return 0;
         if (!bf_vmware_read_path_falls_back(vw, path, err))
             return -1;
         bf_error_clear(err);
     }
     return bf_vmware_export(vw, moment, wanted, &disk->export_path, err);
+}
+
+static const char *uri_of(const struct source_disk *disk)
+{
+    if (disk->reader)
+        return bf_vmware_reader_uri(disk->reader);
+    if (disk->hotadd)
+        return bf_vmware_hotadd_spec(disk->hotadd)->uri;
+    return disk->server ? bf_server_uri(disk->server) : disk->export_path;
 }
 
 static int open_disk(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
@@ -110,12 +123,12 @@ static int open_disk(struct bf_vmware *vw, const struct bf_vmware_moment *moment
     if (wanted->since && write_map(vw, moment, wanted, disk, err) < 0)
         return -1;
     disk->base.spec = (struct bf_endpoint_spec){
-        .uri = bf_xstrdup(disk->reader   ? bf_vmware_reader_uri(disk->reader)
-                          : disk->server ? bf_server_uri(disk->server)
-                                         : disk->export_path),
+        .uri = bf_xstrdup(uri_of(disk)),
         .format = bf_xstrdup("raw"),
         .map = disk->map_path ? BF_MAP_FILE : BF_MAP_ALLOCATION,
         .map_name = bf_xstrdup(disk->map_path),
+        .tls_directory =
+            bf_xstrdup(disk->hotadd ? bf_vmware_hotadd_spec(disk->hotadd)->tls_directory : NULL),
         .size_bytes = wanted->size_bytes,
     };
     return 0;
@@ -127,6 +140,7 @@ static void source_close_disk(struct bf_source_disk *base)
     bf_auto_error ignored = BF_ERROR_INIT;
 
     bf_vmware_reader_close(bf_vmware_of(base->platform), disk->reader);
+    bf_vmware_hotadd_close(bf_vmware_of(base->platform), disk->hotadd);
     (void)bf_server_stop(disk->server, BF_VMWARE_STOP_MS, &ignored);
     bf_error_clear(&ignored);
     if (disk->export_path)

@@ -321,6 +321,7 @@ static void put_spec(struct call *call, const struct bf_endpoint_spec *spec, siz
     bf_json_add_string(call->out, "format", spec->format);
     bf_json_add_string(call->out, "map", bf_map_kind_to_string(spec->map));
     bf_json_add_string(call->out, "map_name", spec->map_name);
+    bf_json_add_string(call->out, "tls", spec->tls_directory);
     bf_json_add_bool(call->out, "reads_as_zero", spec->reads_as_zero);
     bf_json_add_u64(call->out, "size", spec->size_bytes);
 }

@@ -152,6 +152,8 @@ def copy(source, target, timeout=180):
         args += ["--dirty-bitmap", source["map_name"]]
     if source["map"] == "file":
         args += ["--map", source["map_name"]]
+    if source.get("tls"):
+        args += ["--tls-certificates", source["tls"]]
     if target["reads_as_zero"]:
         args += ["--target-is-zero"]
     output = run(*args, source["uri"], target["uri"], timeout=timeout)

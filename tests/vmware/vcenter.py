@@ -25,6 +25,8 @@ class VCenter:
             self.arguments += ["--fill", flags["fill"]]
         if flags.get("esx"):
             self.arguments += ["--esx"]
+        if flags.get("mover"):
+            self.arguments += ["--mover"]
         self.url = None
         self.library = self.dir / "vddk"
         (self.library / "lib64").mkdir(parents=True)
