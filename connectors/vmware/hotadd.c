@@ -80,13 +80,15 @@ static int compare(const struct bf_vmware_disk *disk, const struct wanted *wante
 }
 
 /* Two disks with one uuid cannot be told apart by the guest, which then serves neither. */
-static int check_twins(const struct bf_vmware_mover *mover, const struct bf_vmware_disk *disk,
+static int check_twins(const struct bf_vmware_mover *mover, const char *disk_id, const char *uuid,
                        struct bf_error *err)
 {
-    for (size_t i = 0; i < mover->machine->disk_count; i++) {
+    const struct bf_vmware_disk *disk = bf_vmware_mover_disk(mover, disk_id);
+
+    for (size_t i = 0; uuid && i < mover->machine->disk_count; i++) {
         const struct bf_vmware_disk *other = &mover->machine->disks[i];
 
-        if (other != disk && other->uuid && disk->uuid && strcasecmp(other->uuid, disk->uuid) == 0)
+        if (other != disk && other->uuid && strcasecmp(other->uuid, uuid) == 0)
             return bf_fail(err, BF_E_IN_USE, 0,
                            "%s is attached to the mover as well and has the same uuid",
                            other->file ? other->file : other->key);
@@ -106,7 +108,7 @@ static int verify(struct bf_vmware *vw, const char *disk_id, const struct wanted
     if (!disk)
         return bf_fail(err, BF_E_DISK_CHANGED, 0, "%s is not attached to the mover any more",
                        disk_id);
-    if (check_twins(&mover, disk, err) < 0)
+    if (check_twins(&mover, disk_id, disk->uuid, err) < 0)
         return -1;
     return compare(disk, wanted, err);
 }
@@ -124,7 +126,11 @@ static int attach(struct bf_vmware *vw, struct bf_vmware_hotadd *hotadd, const c
                                              .holding = vw->hotadds != NULL};
     struct bf_deadline deadline = bf_deadline_in(vw->conf.nfc_wait_s * 1000);
     bf_auto_error second = BF_ERROR_INIT;
+    bf_auto_vmware_mover before = {0};
 
+    if (bf_vmware_mover_get(vw, &before, err) < 0 ||
+        check_twins(&before, disk_id, wanted->uuid, err) < 0)
+        return -1;
     if (bf_mover_attach(&vw->base, &conf, &request, deadline, &hotadd->spec, err) < 0) {
         if (err->code == BF_E_MOVER_FULL && request.holding)
             bf_error_recode(err, BF_E_SOURCE_FULL);

@@ -84,6 +84,9 @@ type order struct {
 	Swap        string                 `json:"swap"`              // of a mover: the next disk is this image
 	OtherUUID   bool                   `json:"other_uuid"`        // of a mover: of the next disk
 	OtherID     bool                   `json:"other_content_id"`
+	Attach      string                 `json:"attach"`     // of a mover: somebody attaches this file
+	Detach      bool                   `json:"detach"`     // of a mover: everything
+	CloneFile   *string                `json:"clone_file"` // what clones have besides; "": nothing any more
 	Set         map[string]interface{} `json:"set"`
 }
 
@@ -169,6 +172,9 @@ func (w *world) obey(o *order) error {
 			w.denied[p] = true
 		}
 	}
+	if o.CloneFile != nil {
+		w.addToClones(*o.CloneFile)
+	}
 	if o.DenyOn != nil {
 		w.deniedOn = o.DenyOn
 	}
@@ -205,6 +211,12 @@ func (w *world) obeyMachine(o *order, m *machine) error {
 	}
 	m.otherUUID = m.otherUUID || o.OtherUUID
 	m.otherID = m.otherID || o.OtherID
+	if o.Attach != "" {
+		w.attachByHand(m, o.Attach)
+	}
+	if o.Detach {
+		w.detachByHand(m)
+	}
 	if o.Vanish {
 		w.vanish(m)
 	}

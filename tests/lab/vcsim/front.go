@@ -13,6 +13,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -97,6 +98,11 @@ func (w *world) request(in *http.Request, body []byte) *http.Request {
 }
 
 func (w *world) serveSDK(out http.ResponseWriter, in *http.Request) {
+	defer func() { // else the lock would be held for ever
+		if why := recover(); why != nil {
+			log.Fatalf("panic: %v\n%s", why, debug.Stack())
+		}
+	}()
 	body, err := io.ReadAll(in.Body)
 	if err != nil {
 		return

@@ -260,6 +260,60 @@ func (w *world) mergeFails(state *snapshotState) {
 	}
 }
 
+// Somebody attaches a file, without a note.
+func (w *world) attachByHand(m *machine, file string) {
+	vm := w.object(m)
+	unit := int32(0)
+	d := &types.VirtualDisk{}
+	for _, device := range vm.Config.Hardware.Device {
+		if c, ok := device.(*types.ParaVirtualSCSIController); ok && c.BusNumber == 1 {
+			d.ControllerKey = c.Key
+		}
+	}
+	d.Key = 4000
+	d.UnitNumber = &unit
+	d.Backing = &types.VirtualDiskFlatVer2BackingInfo{
+		DiskMode:                     string(types.VirtualDiskModeIndependent_nonpersistent),
+		VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: file}}
+	vm.Config.Hardware.Device = append(vm.Config.Hardware.Device, d)
+	w.plug(m, d, fmt.Sprintf("%s %d", m.ref.Value, d.Key))
+}
+
+func (w *world) detachByHand(m *machine) {
+	vm := w.object(m)
+	var kept []types.BaseVirtualDevice
+	for _, device := range vm.Config.Hardware.Device {
+		key := fmt.Sprintf("%s %d", m.ref.Value, device.GetVirtualDevice().Key)
+		if w.added[key] == nil {
+			kept = append(kept, device)
+		} else {
+			w.unplug(key)
+		}
+	}
+	vm.Config.Hardware.Device = kept
+}
+
+// A disk that is not a clone's own hangs on it.
+func (w *world) addToClones(file string) {
+	for ref := range w.clones {
+		vm := simulator.Map.Get(types.ManagedObjectReference{Type: "VirtualMachine", Value: ref}).(*simulator.VirtualMachine)
+		var kept []types.BaseVirtualDevice
+		for _, device := range vm.Config.Hardware.Device {
+			if device.GetVirtualDevice().Key != 5000 {
+				kept = append(kept, device)
+			}
+		}
+		if file != "" {
+			d := &types.VirtualDisk{}
+			d.Key = 5000
+			d.Backing = &types.VirtualDiskFlatVer2BackingInfo{
+				VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: file}}
+			kept = append(kept, d)
+		}
+		vm.Config.Hardware.Device = kept
+	}
+}
+
 func (w *world) attachments() []map[string]string {
 	list := []map[string]string{}
 	for _, a := range w.added {
@@ -314,7 +368,7 @@ func (w *world) cloneMachine(answer *httptest.ResponseRecorder, in *http.Request
 		spec.DeviceChange = spec.DeviceChange[:len(spec.DeviceChange)-1]
 	}
 	body := httptest.NewRecorder()
-	write(body, 0, &content{name: urn("CreateVM_Task"), value: &types.CreateVM_Task{
+	write(body, http.StatusOK, &content{name: urn("CreateVM_Task"), value: &types.CreateVM_Task{
 		This: req.Folder, Config: spec, Pool: *vm.ResourcePool, Host: vm.Runtime.Host}})
 	made := httptest.NewRecorder()
 	w.service.ServeSDK(made, w.request(in, body.Body.Bytes()))
