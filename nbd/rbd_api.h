@@ -16,16 +16,20 @@
 
 /* clang-format off */
 #define BF_RADOS_FUNCTIONS(X) \
+    X(rados_buffer_free) \
     X(rados_cluster_fsid) \
     X(rados_conf_read_file) \
     X(rados_conf_set) \
     X(rados_connect) \
     X(rados_create) \
+    X(rados_decode_notify_response) \
+    X(rados_free_notify_response) \
     X(rados_get_instance_id) \
     X(rados_ioctx_create) \
     X(rados_ioctx_destroy) \
     X(rados_ioctx_get_id) \
     X(rados_ioctx_set_namespace) \
+    X(rados_notify2) \
     X(rados_set_pool_full_try) \
     X(rados_shutdown)
 
@@ -44,6 +48,7 @@
     X(rbd_get_flags) \
     X(rbd_get_id) \
     X(rbd_get_overlap) \
+    X(rbd_list_lockers) \
     X(rbd_lock_acquire) \
     X(rbd_open) \
     X(rbd_open_by_id_read_only) \

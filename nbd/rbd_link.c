@@ -7,19 +7,16 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "nbd/rbd_claim.h"
 
-/* The cluster forgets a client that died after 30 s (osd_client_watch_timeout). */
-#define DEAD_CLIENT_MS 40000
-#define WATCHERS_PAUSE_MS 500
-#define WATCHERS_MAX 64
 #define GOODBYE_MS 10000
 
 /* --- connecting, in the call's thread --- */
 
-static int refused(const struct bf_rbd_link *link, int rc, const char *doing, struct bf_error *err)
+int bf_rbd_link_refused(const struct bf_rbd_link *link, int rc, const char *doing,
+                        struct bf_error *err)
 {
     enum bf_error_code code = BF_E_ENDPOINT_OPEN;
 
@@ -68,7 +65,7 @@ static int connect_cluster(struct bf_rbd_link *link, struct bf_error *err)
 
     if (rc < 0) {
         link->cluster = NULL;
-        return refused(link, rc, "use librados", err);
+        return bf_rbd_link_refused(link, rc, "use librados", err);
     }
     set_options(link->cluster, quiet, bf_array_length(quiet));
     rc = bf_ceph.rados_conf_read_file(link->cluster, link->conf);
@@ -81,12 +78,13 @@ static int connect_cluster(struct bf_rbd_link *link, struct bf_error *err)
         bf_log_debug("librados does not know client_mount_timeout");
     rc = bf_ceph.rados_connect(link->cluster);
     if (rc < 0)
-        return refused(link, rc, "connect to the cluster (monitors, user, keyring)", err);
+        return bf_rbd_link_refused(link, rc, "connect to the cluster (monitors, user, keyring)",
+                                   err);
     rc = bf_ceph.rados_ioctx_create(link->cluster, link->pool, &link->io);
     if (rc < 0) {
         link->io = NULL;
         bf_auto_free char *doing = bf_xasprintf("open the pool \"%s\"", link->pool);
-        return refused(link, rc, doing, err);
+        return bf_rbd_link_refused(link, rc, doing, err);
     }
     if (link->pool_namespace)
         bf_ceph.rados_ioctx_set_namespace(link->io, link->pool_namespace);
@@ -146,7 +144,7 @@ static int look_up(const struct bf_rbd_link *link, const char *text, enum bf_err
     int count = 0, rc = list_snapshots(link->image, &infos, &count);
 
     if (rc < 0)
-        return refused(link, rc, "list the snapshots", err);
+        return bf_rbd_link_refused(link, rc, "list the snapshots", err);
     int found = find_snapshot(infos, count, text);
     if (found >= 0) {
         snapshot->id = infos[found].id;
@@ -171,7 +169,7 @@ static int choose_snapshot(struct bf_rbd_link *link, struct bf_error *err)
     free(snapshot.name);
     link->snapshot_id = snapshot.id;
     int rc = bf_ceph.rbd_snap_set_by_id(link->image, snapshot.id);
-    return rc < 0 ? refused(link, rc, "open the snapshot", err) : 0;
+    return rc < 0 ? bf_rbd_link_refused(link, rc, "open the snapshot", err) : 0;
 }
 
 static int learn(struct bf_rbd_link *link, struct bf_error *err)
@@ -187,7 +185,7 @@ static int learn(struct bf_rbd_link *link, struct bf_error *err)
     if (rc >= 0)
         rc = bf_ceph.rados_cluster_fsid(link->cluster, fsid, sizeof(fsid));
     if (rc < 0)
-        return refused(link, rc, "look at the image", err);
+        return bf_rbd_link_refused(link, rc, "look at the image", err);
     link->size = info.size;
     link->object_size = info.obj_size;
     link->identity = bf_xasprintf(
@@ -210,58 +208,11 @@ static int run_open(struct bf_rbd_call *call, struct bf_error *err)
         if (rc == -ENOENT)
             return bf_fail(err, BF_E_ENDPOINT_OPEN, 0, "%s: the pool \"%s\" has no image \"%s\"",
                            link->name, link->pool, link->image_name);
-        return refused(link, rc, "open the image", err);
+        return bf_rbd_link_refused(link, rc, "open the image", err);
     }
     if (link->snapshot && choose_snapshot(link, err))
         return -1;
     return learn(link, err);
-}
-
-/* --- making the target ours --- */
-
-/* Clients other than ourselves that have the image open; 0 or a negative errno. */
-static int count_others(const struct bf_rbd_link *link, size_t *ret_others, char *address,
-                        size_t address_size)
-{
-    rbd_image_watcher_t watchers[WATCHERS_MAX];
-    size_t count = WATCHERS_MAX, others = 0;
-    uint64_t me = bf_ceph.rados_get_instance_id(link->cluster);
-    int rc = bf_ceph.rbd_watchers_list(link->image, watchers, &count);
-
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; i < count; i++) {
-        if ((uint64_t)watchers[i].id == me)
-            continue;
-        snprintf(address, address_size, "%s", watchers[i].addr);
-        others++;
-    }
-    bf_ceph.rbd_watchers_list_cleanup(watchers, count);
-    *ret_others = others;
-    return 0;
-}
-
-static int run_claim(struct bf_rbd_call *call, struct bf_error *err)
-{
-    struct bf_rbd_link *link = call->link;
-    struct bf_deadline deadline = bf_deadline_in(DEAD_CLIENT_MS);
-    char address[128] = "";
-    size_t others = 0;
-    int rc;
-
-    while ((rc = count_others(link, &others, address, sizeof(address))) == 0 && others) {
-        if (bf_deadline_passed(deadline) || atomic_load(&call->abandoned))
-            return bf_fail(err, BF_E_IN_USE, 0, "%s: another client (%s) has the image open",
-                           link->name, address);
-        bf_sleep_ms(WATCHERS_PAUSE_MS);
-    }
-    if (rc < 0)
-        return refused(link, rc, "see who has the image open", err);
-    /* Without the feature there is no lock: all that can be done was done above. */
-    if (!(link->features & RBD_FEATURE_EXCLUSIVE_LOCK))
-        return 0;
-    rc = bf_ceph.rbd_lock_acquire(link->image, RBD_LOCK_MODE_EXCLUSIVE);
-    return rc < 0 ? refused(link, rc, "take the image's lock", err) : 0;
 }
 
 /* --- the link --- */
@@ -302,7 +253,7 @@ static int open_link(const struct bf_uri *uri, bool write, bool claim, uint64_t 
     link->cancel_fd = cancel_fd;
     /* librados' own limit on connecting is to come first: it knows more. */
     if (call_and_free(new_call(link, run_open), deadline_ms + 2000, "open it", err) ||
-        (claim && call_and_free(new_call(link, run_claim), deadline_ms + 2 * DEAD_CLIENT_MS,
+        (claim && call_and_free(new_call(link, bf_rbd_claim), deadline_ms + BF_RBD_DEAD_CLIENT_MS,
                                 "make it ours", err))) {
         bf_rbd_link_close(link);
         return -1;
@@ -413,14 +364,14 @@ static int run_confirm(struct bf_rbd_call *call, struct bf_error *err)
         return bf_fail(err, BF_E_ENDPOINT_OPEN, 0, "%s: the image was deleted meanwhile",
                        link->name);
     if (rc < 0)
-        return refused(link, rc, "look at the image again", err);
+        return bf_rbd_link_refused(link, rc, "look at the image again", err);
     rc = list_snapshots(image, &infos, &count);
     bool there = !rc && has_id(infos, count, link->snapshot_id) && has_id(infos, count, own->also);
     if (!rc)
         free_snapshots(infos, count);
     bf_ceph.rbd_close(image);
     if (rc < 0)
-        return refused(link, rc, "list the snapshots again", err);
+        return bf_rbd_link_refused(link, rc, "list the snapshots again", err);
     if (!there)
         return bf_fail(err, BF_E_ENDPOINT_OPEN, 0, "%s: the snapshot was deleted meanwhile",
                        link->name);

@@ -46,8 +46,8 @@ struct bf_rbd_link {
 };
 
 /* Connect and open.  Wrong key: BF_E_PLATFORM_AUTH; not there: BF_E_ENDPOINT_OPEN.
- * write: nobody else may have the image open (BF_E_IN_USE), and nobody else can write to it from
- * now on.  A client that died is waited for until the cluster has forgotten it (30 s). */
+ * write: nobody else may have the image open or locked (BF_E_IN_USE, with who it is), and nobody
+ * else can write to it from now on (nbd/rbd_claim.h). */
 int bf_rbd_link_open(const struct bf_uri *uri, bool write, uint64_t deadline_ms, int cancel_fd,
                      struct bf_rbd_link **ret_link, struct bf_error *err)
     __attribute__((nonnull, warn_unused_result));
@@ -56,6 +56,10 @@ int bf_rbd_link_open_beside(const struct bf_uri *uri, uint64_t deadline_ms, int 
                             struct bf_rbd_link **ret_link, struct bf_error *err)
     __attribute__((nonnull, warn_unused_result));
 void bf_rbd_link_close(struct bf_rbd_link *link);
+
+/* What a negative result of librados or librbd means for the link: always -1. */
+int bf_rbd_link_refused(const struct bf_rbd_link *link, int rc, const char *doing,
+                        struct bf_error *err) __attribute__((nonnull));
 
 /* The id of a snapshot of the image, given by name or id.  *ret_name: the caller frees it.
  * None or ambiguous: BF_E_BASELINE_LOST. */

@@ -3,7 +3,8 @@
  *
  *   info URI            {"size", "fsid", "parent", "fast_diff"}
  *   settle URI          nobody has it open, or had to be waited for; else it is in use
- *   rollback URI@SNAP   the image becomes what the snapshot holds; nobody else may have it open
+ *   rollback URI@SNAP   the image becomes what the snapshot holds; nobody else may have it open or
+ *                       locked, and who has is named within seconds (nbd/rbd_claim.h)
  *   flatten URI         the image no longer needs its parent; a machine may be running on it
  *
  * A program of its own, so that librbd never runs in the service.  Its answer is one line of JSON

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole copies to and from RBD, and what is refused."""
+import contextlib
 import json
+import os
 import re
 import subprocess
+import time
 
 import pytest
 import rbd
@@ -219,11 +222,48 @@ def test_reader_may_not_write(ceph, disk):
 
 @pytest.mark.timeout(120)
 def test_image_that_is_in_use(ceph, disk):
-    """Open elsewhere, by a client that lives: refused, after the time a dead one would have had."""
+    """Open elsewhere, by a client that lives: refused, long before a dead one would be forgotten."""
     image = ceph.new(SIZE)
-    with ceph.image(image):
+    with ceph.image(image) as other:
+        address = next(iter(other.watchers_list()))["addr"]
+        begin = time.monotonic()
         error = refused(disk, ceph.uri(image), timeout=90)
-    assert error["code"] == "in-use"
+        took = time.monotonic() - begin
+    assert error["code"] == "in-use" and address in error["message"], error
+    assert 5 <= took < 10, took
+    assert ceph.objects(image) == []
+
+
+@contextlib.contextmanager
+def locked(ceph, image):
+    """By hand, as an admin or a script does; yields who did it."""
+    ceph.rbd("lock", "add", image, "stranger")
+    owner = json.loads(ceph.rbd("lock", "ls", "--format", "json", image))[0]
+    try:
+        yield owner
+    finally:
+        ceph.rbd("lock", "rm", image, "stranger", owner["locker"])
+
+
+def helper(ceph, verb, uri):
+    done = subprocess.run([os.path.join(os.path.dirname(engine.COPY), "blockferry-rbd"), verb, uri], check=True,
+                          timeout=60, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def test_image_with_a_strangers_lock(ceph, disk):
+    """It outlives its owner, so nothing is waited for: refused at once, with whose it is."""
+    image = ceph.new(SIZE)
+    ceph.snapshot(image, "point")
+    ceph.fill(image)
+    with locked(ceph, image) as owner:
+        begin = time.monotonic()
+        for error in (refused(disk, ceph.uri(image)), helper(ceph, "rollback", ceph.uri(f"{image}@point"))):
+            assert error["code"] == "in-use", error
+            assert all(owner[key] in error["message"] for key in ("id", "locker", "address")), (owner, error)
+        assert time.monotonic() - begin < 5
+        assert len(ceph.objects(image)) == SIZE // (4 * MIB)
+    assert helper(ceph, "rollback", ceph.uri(f"{image}@point")) == {}
     assert ceph.objects(image) == []
 
 
