@@ -355,8 +355,7 @@ void bf_job_ended(void *user)
             bf_job_wait_over(service, job->replication_id,
                              bf_error_is_set(&job->failure) ? &job->failure : NULL);
         bf_scheduler_kick(service);
-        if (job->leftover)
-            bf_janitor_kick(service, 1000);
+        bf_janitor_job_ended(service, job->leftover);
     }
     job_free(job);
 }

@@ -323,7 +323,7 @@ static int finish_reconcile(struct bf_question *question, struct bf_error *err)
     }
     json_object_object_add(question->answer, "found", left);
     /* The platforms answer: what could not be removed before is tried again now. */
-    bf_janitor_kick(question->service, 0);
+    bf_janitor_hurry(question->service);
     return 0;
 }
 

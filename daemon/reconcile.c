@@ -7,7 +7,9 @@
  *
  * Needed is: a volume of a replication; the layer of a point; the present baseline; clones and
  * machine of an open launch.  While a job of a replication runs, all its rows are that
- * job's business.  Invariant 5: the janitor walks ledger rows; it never lists a platform.
+ * job's business, and the janitor looks again when it has ended.  What it could not remove is tried
+ * again by its own patience (daemon/patience.h).  Invariant 5: the janitor walks ledger rows; it
+ * never lists a platform.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -29,8 +31,7 @@
 enum {
     FIRST_LOOK_MS = 1000,
     PERIOD_MS = 15 * 60 * 1000,
-    RETRY_MS = 30 * 1000,
-    RETRY_MAX_MS = 15 * 60 * 1000,
+    AFTER_JOB_MS = 1000,
 };
 
 /* --- open jobs --- */
@@ -186,6 +187,7 @@ struct janitor {
     struct chore *chores;
     size_t count;
     size_t capacity;
+    uint64_t now_ms;
 };
 
 static int add_chore(struct janitor *janitor, const struct bf_ledger_row *row, struct bf_error *err)
@@ -193,6 +195,8 @@ static int add_chore(struct janitor *janitor, const struct bf_ledger_row *row, s
     struct bf_service *service = janitor->service;
     struct chore *chore;
 
+    if (!bf_patience_is_due(&service->patience, row->id, janitor->now_ms))
+        return 0;
     bf_xgrow(&janitor->chores, &janitor->capacity, janitor->count + 1, sizeof(*janitor->chores));
     chore = &janitor->chores[janitor->count];
     *chore = (struct chore){0};
@@ -217,8 +221,10 @@ static int consider(struct janitor *janitor, const struct bf_ledger_row *row, st
     if (!row->replication_id) /* its replication was removed: nobody needs it */
         return add_chore(janitor, row, err);
     if (bf_job_find(service, row->replication_id, false) ||
-        bf_job_find(service, row->replication_id, true))
+        bf_job_find(service, row->replication_id, true)) {
+        service->janitor_passed_over = true;
         return 0;
+    }
     r = needs_load(service->store, row->replication_id, &needs, err);
     keep = r == 0 && needed(&needs, row);
     needs_done(&needs);
@@ -227,21 +233,39 @@ static int consider(struct janitor *janitor, const struct bf_ledger_row *row, st
     return add_chore(janitor, row, err);
 }
 
+static bool has_chore(const char *id, void *user)
+{
+    const struct janitor *janitor = user;
+
+    for (size_t i = 0; i < janitor->count; i++)
+        if (bf_streq(janitor->chores[i].removal.row.id, id))
+            return true;
+    return false;
+}
+
 static int collect(struct janitor *janitor, struct bf_error *err)
 {
     /* What hangs on another thing first: machine, clone, layer, volume; then the source's. */
     static const char *const order[] = {"machine", "clone",    "layer",
                                         "volume",  "snapshot", "baseline"};
+    struct bf_service *service = janitor->service;
     struct bf_ledger_row *rows = NULL;
     size_t count = 0;
-    int r = bf_store_ledger_list(janitor->service->store, NULL, NULL, true, &rows, &count, err);
+    int r = bf_store_ledger_list(service->store, NULL, NULL, true, &rows, &count, err);
 
+    service->janitor_passed_over = false;
     for (size_t k = 0; k < bf_array_length(order) && r == 0; k++) {
-        for (size_t i = 0; i < count && r == 0; i++) {
-            if (bf_streq(rows[i].kind, order[k]))
-                r = consider(janitor, &rows[i], err);
+        for (size_t i = 0; i < count; i++) {
+            bf_auto_error why = BF_ERROR_INIT;
+
+            if (!bf_streq(rows[i].kind, order[k]) || consider(janitor, &rows[i], &why) == 0)
+                continue;
+            /* One row that cannot be looked at keeps no other one waiting. */
+            bf_log_error(BF_LOG_ERROR, &why, "%s bf-%s", rows[i].kind, rows[i].id);
+            bf_patience_failed(&service->patience, rows[i].id, janitor->now_ms);
         }
     }
+    bf_patience_forget_due(&service->patience, janitor->now_ms, has_chore, janitor);
     bf_rows_free(rows, count, sizeof(*rows), (bf_row_done_fn *)bf_ledger_row_done);
     return r;
 }
@@ -275,9 +299,10 @@ static void finish_chore(struct bf_service *service, struct chore *chore)
     if (bf_error_is_set(&chore->error)) {
         bf_log_error(BF_LOG_WARNING, &chore->error, "%s bf-%s (%s) cannot be removed yet",
                      row->kind, row->id, row->name);
-        service->janitor_failures++;
+        bf_patience_failed(&service->patience, row->id, bf_now_ms());
         return;
     }
+    bf_patience_forget(&service->patience, row->id);
     if (bf_removal_finish(service->store, &chore->removal, &err) != 0 ||
         bf_service_event(service, NULL, "info", "janitor", NULL, &err,
                          "%s bf-%s (%s), which nothing needs any more, is removed", row->kind,
@@ -296,25 +321,28 @@ static void janitor_free(struct janitor *janitor)
     free(janitor);
 }
 
+static void kick_impatient(struct bf_service *service)
+{
+    uint64_t next = bf_patience_next(&service->patience, bf_now_ms());
+
+    if (next != UINT64_MAX)
+        bf_janitor_kick(service, next);
+}
+
 static void chores_done(void *user)
 {
     struct janitor *janitor = user;
     struct bf_service *service = janitor->service;
-    unsigned failures = service->janitor_failures;
 
     service->janitor_runs = false;
     for (size_t i = 0; i < janitor->count; i++)
         finish_chore(service, &janitor->chores[i]);
-    if (service->janitor_failures == failures)
-        service->janitor_failures = 0;
     janitor_free(janitor);
     if (service->stopping)
         return;
-    if (service->janitor_failures) {
-        uint64_t pause = (uint64_t)RETRY_MS * service->janitor_failures;
-
-        bf_janitor_kick(service, pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS);
-    }
+    if (service->janitor_again)
+        bf_janitor_kick(service, 0);
+    kick_impatient(service);
 }
 
 static void janitor_begin(struct bf_service *service)
@@ -322,14 +350,19 @@ static void janitor_begin(struct bf_service *service)
     struct janitor *janitor;
     bf_auto_error err = BF_ERROR_INIT;
 
-    if (service->janitor_runs || service->stopping)
+    if (service->stopping)
+        return;
+    service->janitor_again = service->janitor_runs;
+    if (service->janitor_runs)
         return;
     janitor = bf_xcalloc(1, sizeof(*janitor));
     janitor->service = service;
+    janitor->now_ms = bf_now_ms();
     if (collect(janitor, &err) != 0)
         bf_log_error(BF_LOG_ERROR, &err, "janitor");
     if (janitor->count == 0) {
         janitor_free(janitor);
+        kick_impatient(service);
         return;
     }
     bf_error_clear(&err);
@@ -347,6 +380,7 @@ static int on_janitor_timer(sd_event_source *source, uint64_t usec, void *user)
 
     (void)source;
     (void)usec;
+    service->janitor_due_ms = UINT64_MAX;
     bf_janitor_kick(service, PERIOD_MS);
     janitor_begin(service);
     return 0;
@@ -354,10 +388,25 @@ static int on_janitor_timer(sd_event_source *source, uint64_t usec, void *user)
 
 void bf_janitor_kick(struct bf_service *service, uint64_t delay_ms)
 {
-    if (!service->janitor_timer)
+    uint64_t due_ms = bf_now_ms() + delay_ms;
+
+    if (!service->janitor_timer || due_ms >= service->janitor_due_ms)
         return;
+    service->janitor_due_ms = due_ms;
     sd_event_source_set_time_relative(service->janitor_timer, delay_ms * 1000);
     sd_event_source_set_enabled(service->janitor_timer, SD_EVENT_ONESHOT);
+}
+
+void bf_janitor_job_ended(struct bf_service *service, bool leftover)
+{
+    if (leftover || service->janitor_passed_over)
+        bf_janitor_kick(service, AFTER_JOB_MS);
+}
+
+void bf_janitor_hurry(struct bf_service *service)
+{
+    bf_patience_done(&service->patience);
+    bf_janitor_kick(service, 0);
 }
 
 void bf_janitor_stop(struct bf_service *service)
@@ -372,6 +421,7 @@ int bf_reconcile_start(struct bf_service *service, struct bf_error *err)
     bf_assert_main();
     if (resume_jobs(service, err) != 0 || free_stuck(service, err) != 0)
         return -1;
+    service->janitor_due_ms = bf_now_ms() + FIRST_LOOK_MS;
     r = sd_event_add_time_relative(bf_loop_event(service->loop), &service->janitor_timer,
                                    CLOCK_MONOTONIC, (uint64_t)FIRST_LOOK_MS * 1000, 0,
                                    on_janitor_timer, service);

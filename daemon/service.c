@@ -230,5 +230,6 @@ void bf_service_free(struct bf_service *service)
     while (service->subscribers)
         bf_service_unsubscribe(service, service->subscribers->id);
     bf_share_free(service->share);
+    bf_patience_done(&service->patience);
     free(service);
 }

@@ -12,6 +12,7 @@
 #include "base/secret.h"
 #include "daemon/config.h"
 #include "daemon/loop.h"
+#include "daemon/patience.h"
 #include "daemon/service.h"
 #include "daemon/store/store.h"
 
@@ -38,7 +39,10 @@ struct bf_service {
     sd_event_source *progress_timer; /* each second while jobs run */
     sd_event_source *janitor_timer;
     bool janitor_runs;
-    unsigned janitor_failures; /* in a row: the pause grows */
+    bool janitor_again;       /* it was kicked while it ran */
+    bool janitor_passed_over; /* rows of a replication whose job ran when it looked */
+    uint64_t janitor_due_ms;  /* when the timer fires */
+    struct bf_patience patience;
 };
 
 /* Store an event and tell the subscribers once the present transaction is over.
@@ -74,8 +78,12 @@ void bf_scheduler_stop(struct bf_service *service);
 /* --- reconcile.c --- */
 /* Take up what the store knows: open jobs go on, the janitor looks at the rest. */
 int bf_reconcile_start(struct bf_service *service, struct bf_error *err);
-/* Soon remove what ledger rows name and nothing needs any more. */
+/* After that time at the latest, remove what ledger rows name and nothing needs any more. */
 void bf_janitor_kick(struct bf_service *service, uint64_t delay_ms);
+/* A job has ended; leftover: with something to be removed. */
+void bf_janitor_job_ended(struct bf_service *service, bool leftover);
+/* The platforms answer again: try everything now, however often it failed. */
+void bf_janitor_hurry(struct bf_service *service);
 void bf_janitor_stop(struct bf_service *service);
 
 /* --- service_limits.c --- */
