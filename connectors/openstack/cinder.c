@@ -98,12 +98,9 @@ int bf_cinder_find_volume(struct bf_cloud *cloud, const char *tag, const char *k
     return 0;
 }
 
-static int wait_volume(struct bf_cloud *cloud, const char *id, const char *const *wanted,
-                       struct json_object **ret_volume, struct bf_error *err)
+int bf_cinder_wait_volume(struct bf_cloud *cloud, const char *id, const struct bf_cinder_wait *wait,
+                          struct json_object **ret_volume, struct bf_error *err)
 {
-    static const char *const going[] = {"creating",  "downloading", "available", "attaching",
-                                        "detaching", "in-use",      "reserved",  "extending",
-                                        "reverting", "deleting",    NULL};
     bf_auto_free char *path = bf_xasprintf("/volumes/%s", id);
     bf_auto_free char *what = bf_xasprintf("volume %s", id);
 
@@ -114,10 +111,24 @@ static int wait_volume(struct bf_cloud *cloud, const char *id, const char *const
                                                              .missing = BF_E_VOLUME_GONE},
                                                  .object = "volume",
                                                  .what = what,
-                                                 .wanted = wanted,
-                                                 .going = going,
-                                                 .deadline_ms = BF_CINDER_WAIT_MS},
+                                                 .wanted = wait->wanted,
+                                                 .going = wait->going,
+                                                 .deadline_ms = wait->deadline_ms},
                          ret_volume, err);
+}
+
+static int wait_healthy(struct bf_cloud *cloud, const char *id, const char *const *wanted,
+                        struct json_object **ret_volume, struct bf_error *err)
+{
+    static const char *const going[] = {"creating",  "downloading", "available", "attaching",
+                                        "detaching", "in-use",      "reserved",  "extending",
+                                        "reverting", "deleting",    NULL};
+
+    return bf_cinder_wait_volume(cloud, id,
+                                 &(struct bf_cinder_wait){.wanted = wanted,
+                                                          .going = going,
+                                                          .deadline_ms = BF_CINDER_WAIT_MS},
+                                 ret_volume, err);
 }
 
 int bf_cinder_wait_available(struct bf_cloud *cloud, const char *id,
@@ -125,7 +136,7 @@ int bf_cinder_wait_available(struct bf_cloud *cloud, const char *id,
 {
     static const char *const wanted[] = {"available", NULL};
 
-    return wait_volume(cloud, id, wanted, ret_volume, err);
+    return wait_healthy(cloud, id, wanted, ret_volume, err);
 }
 
 /* Wait for a volume that was asked for; what cannot come into being is taken away again. */
@@ -135,7 +146,7 @@ static int await_new(struct bf_cloud *cloud, const char *id, struct json_object 
     static const char *const wanted[] = {"available", "in-use", NULL};
     bf_auto_error ignored = BF_ERROR_INIT;
 
-    if (wait_volume(cloud, id, wanted, ret_volume, err) == 0)
+    if (wait_healthy(cloud, id, wanted, ret_volume, err) == 0)
         return 0;
     if (err->code == BF_E_PLATFORM_ERROR || err->code == BF_E_TARGET_FULL)
         (void)bf_cinder_delete_volume(cloud, id, &ignored);

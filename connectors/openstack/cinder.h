@@ -28,6 +28,16 @@ int bf_cinder_delete_volume(struct bf_cloud *cloud, const char *id, struct bf_er
  * stuck. */
 int bf_cinder_ask_delete(struct bf_cloud *cloud, const char *path, const char *object,
                          enum bf_error_code missing, struct bf_error *err);
+/* Wait until a volume has one of the statuses `wanted`, as long as it has one of `going`; each list
+ * ends with NULL. */
+struct bf_cinder_wait {
+    const char *const *wanted;
+    const char *const *going;
+    uint64_t deadline_ms;
+};
+int bf_cinder_wait_volume(struct bf_cloud *cloud, const char *id, const struct bf_cinder_wait *wait,
+                          struct json_object **ret_volume, struct bf_error *err);
+/* Whatever a healthy volume does meanwhile. */
 int bf_cinder_wait_available(struct bf_cloud *cloud, const char *id,
                              struct json_object **ret_volume, struct bf_error *err);
 /* POST /volumes/ID/action {name: arguments}; takes `arguments`. */

@@ -32,20 +32,11 @@ static int wait_status(struct bf_cloud *cloud, const char *volume, const char *w
                        const char *const *going, struct bf_error *err)
 {
     const char *words[] = {wanted, NULL};
-    bf_auto_free char *path = bf_xasprintf("/volumes/%s", volume);
-    bf_auto_free char *what = bf_xasprintf("volume %s", volume);
 
-    return bf_cloud_wait(cloud,
-                         &(struct bf_cloud_wait){.request = {.service = BF_CLOUD_VOLUME,
-                                                             .path = path,
-                                                             .minor = BF_CINDER_MINOR,
-                                                             .missing = BF_E_VOLUME_GONE},
-                                                 .object = "volume",
-                                                 .what = what,
-                                                 .wanted = words,
-                                                 .going = going,
-                                                 .deadline_ms = NOVA_ATTACH_MS},
-                         NULL, err);
+    return bf_cinder_wait_volume(
+        cloud, volume,
+        &(struct bf_cinder_wait){.wanted = words, .going = going, .deadline_ms = NOVA_ATTACH_MS},
+        NULL, err);
 }
 
 static int nova_attach(struct bf_platform *platform, const char *mover, const char *disk,
