@@ -69,3 +69,20 @@ def recognised_tiny(image, room=None, **kwargs):
         ferry.run("qemu-img", "resize", "-q", "-f", "raw", raw, f"+{room}")
     ferry.run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image)
     os.unlink(raw)
+
+
+def silent_debian(image, room):
+    """The lab's Debian at `image`, qcow2, without its serial console; its disk ends `room` behind the last
+    partition."""
+    raw, menu = f"{image}.raw", f"{image}.cfg"
+    ferry.run(f"{ferry.LAB}/images", "copy", "debian", raw, "raw", timeout=1500)
+    _debugfs(raw, 1024 * 1024, f"dump /boot/grub/grub.cfg {menu}")
+    with open(menu, encoding="utf-8") as file:
+        text = file.read()
+    assert text.count(" console=ttyS0,115200") == 1
+    with open(menu, "w", encoding="utf-8") as file:
+        file.write(text.replace(" console=ttyS0,115200", ""))
+    _debugfs(raw, 1024 * 1024, "rm /boot/grub/grub.cfg", f"write {menu} /boot/grub/grub.cfg")
+    ferry.run("qemu-img", "resize", "-q", "-f", "raw", raw, f"+{room}")
+    ferry.run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image)
+    os.unlink(raw)

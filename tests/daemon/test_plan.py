@@ -3,6 +3,7 @@
 
 The tiny guest boots from virtio as it is; the lab's Debian does not.
 """
+import json
 import re
 import sqlite3
 
@@ -89,13 +90,17 @@ def test_a_launch_that_does_not_boot_drops_its_plan(world, tiny):
 
 def test_other_inputs_make_another_plan(world, tiny):
     before = plan_of(world, tiny)["plan"]["made_us"]
-    world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "v2v"}})
+    world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "v2v", "grow": True}})
     assert plan_of(world, tiny)["current"] is False
     world.daemon.do(tiny, "sync")
     answer = plan_of(world, tiny)
     assert answer["current"] is True and answer["plan"]["made_us"] > before
     assert answer["point"] == 3
-    world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "auto"}})
+    # To grow is a change, and virt-v2v does not do it.
+    assert answer["plan"]["method"] == "v2v"
+    finding, = [f for f in answer["plan"]["findings"] if f["id"] == "convert-unmet"]
+    assert finding["severity"] == "warn" and "it is not done" in finding["found"]
+    world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "auto", "grow": False}})
 
 
 def write_room(world, pattern):
@@ -131,37 +136,6 @@ def test_it_is_looked_at_again_when_old_and_much_was_carried(world, tiny):
     assert plan_of(world, tiny) == second, "old, but next to nothing since"
 
 
-def file_system_bytes(world, machine):
-    """Of the second partition of a launched machine's first disk."""
-    raw = f"{world.directory}/launched.raw"
-    ferry.run("qemu-img", "convert", "-U", "-O", "raw", world.disk_files(world.target, machine)[0], raw)
-    text = ferry.run("dumpe2fs", "-h", f"{raw}?offset={guests.RECORDS}")
-    return int(re.search(r"Block count:\s+(\d+)", text)[1]) * int(re.search(r"Block size:\s+(\d+)", text)[1])
-
-
-def test_growing_and_a_serial_console_are_the_policys(world, tiny):
-    world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"grow": True, "serial_console": True}})
-    assert plan_of(world, tiny)["current"] is False
-    world.daemon.do(tiny, "sync")
-    plan = plan_of(world, tiny)["plan"]
-    assert plan["method"] == "fast" and plan["findings"] == [], plan
-    planned = sorted(f"{c['path']}: {c['why']}" for c in plan["changes"])
-    assert planned == ["/boot/extlinux/extlinux.conf: serial console",
-                       "/dev/sda2: the file system fills it", "/dev/sda2: the partition ends where the disk does",
-                       "/etc/default/grub: serial console",
-                       "/etc/initramfs-tools/modules: virtio in every initramfs made from now on"]
-    world.daemon.do(tiny, "drill")
-    launch = world.daemon.show(tiny)["launch"]
-    assert launch["conversion"]["planned"] is True and launch["conversion"]["method"] == "fast"
-    assert sorted(launch["conversion"]["log"].splitlines()) == planned and "disk=virtio_blk" in launch["console_tail"]
-    assert file_system_bytes(world, "tiny-drill") == (128 << 20) - guests.RECORDS
-    world.daemon.do(tiny, "drill-end")
-    world.daemon.call("PATCH", f"/replications/{tiny}", {"policy": {"convert": "v2v"}})
-    world.daemon.do(tiny, "sync")
-    finding, = [f for f in plan_of(world, tiny)["plan"]["findings"] if f["id"] == "convert-unmet"]
-    assert finding["severity"] == "warn" and "neither is done" in finding["found"]
-
-
 def test_what_blocks_a_launch_blocks_the_cutover_before_it_begins(world):
     """A blank disk of a machine that runs: no conversion can help, and the source is not touched for it."""
     world.source.machine("blank", ("16M",))
@@ -183,19 +157,38 @@ def test_what_blocks_a_launch_blocks_the_cutover_before_it_begins(world):
     world.daemon.do("blank", "remove", delete_volumes=True)
 
 
+def launched_disk(world, machine):
+    """The size of the file system of a launched machine's first disk, and its boot menu."""
+    raw = f"{world.directory}/launched.raw"
+    ferry.run("qemu-img", "convert", "-U", "-O", "raw", world.disk_files(world.target, machine)[0], raw)
+    text = ferry.run("dumpe2fs", "-h", f"{raw}?offset={1 << 20}")
+    menu = ferry.run("debugfs", "-R", "cat /boot/grub/grub.cfg", f"{raw}?offset={1 << 20}")
+    return menu, int(re.search(r"Block count:\s+(\d+)", text)[1]) * int(re.search(r"Block size:\s+(\d+)", text)[1])
+
+
 def test_debian_is_converted_by_its_plan(world):
+    """With growing and a serial console, as its policy says."""
     image = f"{world.source.directory}/images/debian.qcow2"
-    ferry.run(f"{ferry.LAB}/images", "copy", "debian", image, "qcow2", timeout=1500)
+    guests.silent_debian(image, room="64M")
+    size = json.loads(ferry.run("qemu-img", "info", "--output=json", image))["virtual-size"]
     define(world, "debian", image, "512", start=False)
-    world.replicate("debian", **settings(boot_evidence="agent"))
+    world.replicate("debian", **settings(boot_evidence="agent", grow=True, serial_console=True))
     plan = plan_of(world, "debian")["plan"]
-    assert plan["method"] == "fast" and plan_of(world, "debian")["point"] == 1
+    assert plan["method"] == "fast" and plan_of(world, "debian")["point"] == 1 and plan["findings"] == [], plan
+    planned = sorted(f"{c['path']}: {c['why']}" for c in plan["changes"])
+    for part in ("/boot/grub/grub.cfg: serial console",
+                 "/etc/initramfs-tools/modules: virtio in every initramfs made from now on",
+                 "/dev/sda1: the partition ends where the disk does", "/dev/sda1: the file system fills it"):
+        assert part in planned, planned
     world.daemon.do("debian", "drill")
     launch = world.daemon.show("debian")["launch"]
     print("# conversion:", launch["conversion"]["seconds"], launch["timing"],
           "expected", plan["expected_seconds"])
     assert launch["conversion"]["method"] == "fast" and launch["conversion"]["planned"] is True
+    assert sorted(launch["conversion"]["log"].splitlines()) == planned
     assert launch["evidence"]["by"] == "agent" and "Debian GNU/Linux 12" in launch["evidence"]["text"]
     assert "dev='vda' bus='virtio'" in world.target.virsh("dumpxml", "debian-drill")
+    menu, room = launched_disk(world, "debian-drill")
+    assert menu.count(" console=ttyS0,115200") == 1 and room == size - (1 << 20)
     world.daemon.do("debian", "drill-end")
     world.daemon.do("debian", "remove", delete_volumes=True)

@@ -142,7 +142,6 @@ def cut(path):
 
 
 @pytest.mark.parametrize("name,make,code,text", [
-    ("blank", disks.blank, "guest-unknown", "no operating system"),
     ("damaged", damaged, "guest-damaged", "/dev/sda1 (ext4) cannot be mounted"),
     ("cut", cut, "guest-initramfs", "damaged or cut"),
 ])

@@ -19,9 +19,10 @@ def planned(debian, store):
     directory = store / "plan"
     directory.mkdir()
     lab = conftest.Lab(directory, store / "cache")
-    before, began = disks.digest(debian), time.monotonic()
-    plan = lab.convert(lab.clone(debian), mode="auto", mac=MAC, inspect=True)
-    assert disks.digest(debian) == before
+    clone = lab.clone(debian)
+    before, began = disks.digest(clone), time.monotonic()
+    plan = lab.convert(clone, mode="auto", mac=MAC, inspect=True)
+    assert disks.digest(clone) == before, "looking has written"
     plan["took"] = time.monotonic() - began
     path = store / "plan.json"
     path.write_text(json.dumps(plan))
@@ -43,13 +44,6 @@ def test_a_plan_says_what_will_be_done(lab, debian, planned):
     assert kernel["initramfs"] in paths and "/etc/initramfs-tools/modules" in paths
     assert plan["drivers"][0]["from"] == "/lib/modules/" + kernel["version"]
     assert 0 < plan["expected_seconds"] < 600
-
-
-def test_looking_writes_nothing(lab, debian):
-    clone = lab.clone(debian)
-    before = disks.digest(clone)
-    assert lab.convert(clone, mode="v2v", inspect=True)["method"] == "v2v"
-    assert disks.digest(clone) == before
 
 
 def test_a_plan_stands_in_for_the_inspection(lab, debian, planned):
@@ -78,12 +72,11 @@ def test_a_guest_that_changed_is_inspected_again(lab, debian, planned):
         {c["path"] for c in plan["changes"]}
 
 
-@pytest.mark.parametrize("name,make,code", [("blank", disks.blank, "guest-unknown"),
-                                            ("luks", disks.luks, "guest-encrypted")])
-def test_what_cannot_be_converted_is_a_finding(lab, made, name, make, code):
-    plan = lab.convert(lab.clone(made(name, make)), mode="auto", inspect=True)
+def test_what_cannot_be_converted_is_a_finding(lab, made):
+    plan = lab.convert(lab.clone(made("blank", disks.blank)), mode="auto", inspect=True)
     finding, = plan["findings"]
-    assert finding["id"] == code and finding["severity"] == "block" and finding["fix"]
+    assert finding["id"] == "guest-unknown" and finding["severity"] == "block" and finding["fix"]
+    assert "no operating system" in finding["found"]
 
 
 def test_nothing_to_do_opens_no_disk(lab):
@@ -107,9 +100,9 @@ def test_a_disk_that_never_answers_ends_by_the_deadline(lab, debian):
             time.sleep(0.05)
         began = time.monotonic()
         error = lab.error(f"nbd+unix:///?socket={socket}", mode="auto", form="raw", inspect=True,
-                          deadline=30)
-        assert error["code"] == "guest-timeout", error
-        assert time.monotonic() - began < 45
+                          deadline=15)
+        assert error["code"] == "guest-timeout" and "Starting the appliance" in error["evidence"], error
+        assert time.monotonic() - began < 30
     finally:
         server.send_signal(signal.SIGKILL)
         server.wait()

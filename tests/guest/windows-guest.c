@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Drives guest/windows.h for the tests: several actions in one appliance session.
  *
- *   windows-guest [--virtio-win PATH] [--mac MAC]... [--format F] DISK inspect|convert...
+ *   windows-guest [--virtio-win PATH] [--mac MAC]... [--format F] DISK inspect|convert|PATH...
  *
- * LIBGUESTFS_TMPDIR is the working directory.  Standard output: a JSON array with the result of
- * each action, or its {"error": ...}; it goes on after an error. */
+ * A PATH are the drivers of the actions after it.  LIBGUESTFS_TMPDIR is the working directory.
+ * Standard output: a JSON array with the result of each action, or its {"error": ...}, and
+ * "disk_bytes", the size of DISK's file after it; it goes on after an error. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -18,9 +20,10 @@
 
 #define MACS_MAX 8
 
-static struct json_object *act(struct bf_session *session, const char *action,
+static struct json_object *act(struct bf_session *session, const char *disk, const char *action,
                                const struct bf_windows_options *options)
 {
+    struct stat status = {0};
     struct json_object *result =
         bf_streq(action, "inspect") ? bf_plan_new() : json_object_new_object();
     bf_auto_error err = BF_ERROR_INIT;
@@ -32,12 +35,15 @@ static struct json_object *act(struct bf_session *session, const char *action,
         json_object_object_add(result, "error", bf_json_error(&err));
     json_object_object_add(result, "seconds",
                            json_object_new_double((double)(bf_now_ms() - began_ms) / 1000));
+    guestfs_sync(session->g);
+    if (stat(disk, &status) == 0)
+        bf_json_add_i64(result, "disk_bytes", status.st_size);
     json_object_put(session->warnings);
     session->warnings = NULL;
     return result;
 }
 
-static int run(struct bf_session *session, const struct bf_windows_options *options,
+static int run(struct bf_session *session, struct bf_windows_options *options,
                const char *format, char **words, struct bf_error *err)
 {
     bf_auto_json *results = json_object_new_array();
@@ -47,7 +53,10 @@ static int run(struct bf_session *session, const struct bf_windows_options *opti
         bf_session_launch(session, err) < 0)
         return -1;
     for (char **action = words + 1; *action; action++)
-        json_object_array_add(results, act(session, *action, options));
+        if (**action == '/')
+            options->virtio_win = *action;
+        else
+            json_object_array_add(results, act(session, words[0], *action, options));
     if (bf_session_close(session, err) < 0)
         return -1;
     puts(bf_json_text(results));
