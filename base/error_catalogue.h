@@ -85,6 +85,7 @@
     X(CHANGE_MAP, DATA, true, "the change map is malformed or missing", "nothing: a full compare follows") \
     X(NO_BITMAP, NOT_FOUND, true, "the endpoint offers no dirty bitmap of this name", "check the bitmap's name; a full round needs none") \
     X(JOURNAL, DATA, false, "the journal belongs to another copy or is damaged", "remove it to start again from the beginning") \
+    X(IDENTITY, DATA, false, "what is read is not the disk of the last point, or its change map is not true", "find out whether another disk was attached or the change map missed writes; when it is the right disk, run a compare round (blockferry sync NAME --compare)") \
     X(VERIFY_MISMATCH, DATA, true, "the target's bytes differ from what was written", "repair by a compare round; check the target's storage") \
     /* --- guest --- */ \
     X(CONVERT_FAILED, SYSTEM, true, "the guest could not be prepared for the target", "see the evidence; the replica is untouched and the launch can be repeated") \

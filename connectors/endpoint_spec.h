@@ -20,6 +20,8 @@ struct bf_endpoint_spec {
     enum bf_map_kind map; /* sources */
     char *map_name;       /* NULL where the kind needs none */
     char *tls_directory;  /* NULL: none */
+    bool prove;           /* sources: that these are the disk's bytes is to be proven by comparing
+                             some that did not change with the last point's digest */
     bool reads_as_zero;   /* targets: proven to read as zero before the first write */
     uint64_t size_bytes;
 };

@@ -32,6 +32,7 @@ enum {
 
 /* How long a child tries to reach a lost server again before it gives up. */
 #define RECONNECT_S "20"
+#define PROVE_LEAVES "16" /* of 64 KiB */
 
 /* One child and what we know of it. */
 struct child {
@@ -252,6 +253,10 @@ static void build_argv(const struct copier *copier, const struct child *child, c
     if (task->digest) {
         argv[n++] = "--digest";
         argv[n++] = task->digest;
+    }
+    if (task->kind == BF_COPY_DELTA && task->source->prove && task->digest_from) {
+        argv[n++] = "--prove";
+        argv[n++] = PROVE_LEAVES;
     }
     argv[n++] = "--journal";
     argv[n++] = task->journal;

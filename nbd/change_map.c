@@ -14,6 +14,7 @@
 /* A shorter dirty run is read as fast as its allocation is asked; its zeroes are found anyway. */
 #define WORTH_ASKING ((uint64_t)1 << 20)
 #define NODE_BYTES (BF_LEAF_BYTES * BF_NODE_LEAVES)
+#define PROVE_TRIES 8 /* for each leaf: most of a disk may have changed */
 
 static int parse_line(const char *line, size_t length, uint64_t size, struct bf_extent_list *list,
                       struct bf_error *err)
@@ -254,6 +255,46 @@ int bf_change_map_verify(struct bf_endpoint *target, const struct bf_digest *dig
     if (!rc)
         rc = bf_extent_list_align(list, BF_LEAF_BYTES, size, err);
     return !rc && percent < 100 ? sample(list, size, percent, err) : rc;
+}
+
+/* --- proof of a delta's source --- */
+
+/* Add the leaf if the map does not touch it. */
+static void add_unchanged(const struct bf_extent_list *map, uint64_t size, uint64_t leaf,
+                          struct bf_range_set *set)
+{
+    uint64_t start = leaf * BF_LEAF_BYTES;
+    uint64_t end = bf_min_u64(start + BF_LEAF_BYTES, size);
+    size_t at = bf_extent_list_find(map, start);
+
+    if (at >= map->count || map->items[at].offset >= end)
+        bf_range_set_add(set, start, end);
+}
+
+int bf_change_map_prove(const struct bf_extent_list *map, const struct bf_digest *digest,
+                        uint64_t size, uint64_t count, struct bf_extent_list *list,
+                        struct bf_error *err)
+{
+    uint64_t leaves = bf_leaves_of(size), number = 0;
+    struct bf_range_set set = {0};
+    int rc = 0;
+
+    if (leaves == 0)
+        return 0;
+    add_unchanged(map, size, 0, &set);
+    add_unchanged(map, size, leaves - 1, &set);
+    for (uint64_t i = 0;
+         i < count * PROVE_TRIES && bf_range_set_bytes(&set) < count * BF_LEAF_BYTES; i++) {
+        if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+            number = i * 0x9e3779b97f4a7c15;
+        uint64_t leaf = bf_digest_next(digest, number % leaves);
+        add_unchanged(map, size, leaf < leaves ? leaf : number % leaves, &set);
+    }
+    for (size_t i = 0; !rc && i < set.count; i++)
+        rc = bf_extent_list_add(list, set.items[i].start, set.items[i].end - set.items[i].start,
+                                BF_EXTENT_DATA, err);
+    bf_range_set_done(&set);
+    return rc;
 }
 
 int bf_change_map_print(const struct bf_extent_list *list, FILE *stream, struct bf_error *err)

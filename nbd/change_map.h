@@ -39,5 +39,10 @@ int bf_change_map_drop_zero_on_both(struct bf_endpoint *target, struct bf_extent
 int bf_change_map_verify(struct bf_endpoint *target, const struct bf_digest *digest, uint64_t size,
                          unsigned percent, struct bf_extent_list *list, struct bf_error *err)
     __attribute__((nonnull, warn_unused_result));
+/* Up to `count` leaves that the map does not touch: the first and the last, and others at random,
+ * rather such that hold something. */
+int bf_change_map_prove(const struct bf_extent_list *map, const struct bf_digest *digest,
+                        uint64_t size, uint64_t count, struct bf_extent_list *list,
+                        struct bf_error *err) __attribute__((nonnull, warn_unused_result));
 int bf_change_map_print(const struct bf_extent_list *list, FILE *stream, struct bf_error *err)
     __attribute__((nonnull, warn_unused_result));

@@ -275,6 +275,28 @@ static int make_engine(struct copy *copy, struct bf_error *err)
     return bf_engine_new(&spec, &copy->engine, err);
 }
 
+/* What the map leaves alone must be as it was: else it is another disk, or the map is not true. */
+static int prove(struct copy *copy, struct bf_error *err)
+{
+    struct bf_extent_list map = {0};
+    struct bf_range_set bad = {0};
+    int rc = bf_change_map_prove(&copy->map, copy->digest, copy->size, copy->options->prove_leaves,
+                                 &map, err);
+
+    if (!rc && map.count)
+        rc = bf_engine_prove(copy->engine, &map, &bad, err);
+    if (!rc && bad.count)
+        rc = bf_fail(err, BF_E_IDENTITY, 0,
+                     "source \"%s\": %" PRIu64 " of %" PRIu64
+                     " bytes that should not have changed differ from the last point, the first at "
+                     "%" PRIu64 "; nothing was copied",
+                     copy->source->name, bf_range_set_bytes(&bad),
+                     bf_extent_list_bytes(&map, 0, copy->size, BF_EXTENT_DATA), bad.items[0].start);
+    bf_extent_list_done(&map);
+    bf_range_set_done(&bad);
+    return rc;
+}
+
 /* "offset 65536, 131072 and 5 more" */
 static int report_bad(const struct copy *copy, const struct bf_range_set *bad, struct bf_error *err)
 {
@@ -386,6 +408,8 @@ static int run(struct copy *copy, struct bf_error *err)
     bf_progress_start(&copy->progress, copy->options->progress, copy->size,
                       bf_extent_list_bytes(&copy->map, 0, copy->size, BF_EXTENT_DATA),
                       copy->map.count, copy->map_ms);
+    if (copy->options->prove_leaves && prove(copy, err))
+        return -1;
     if (bf_engine_copy(copy->engine, &copy->map, &copy->journalled.done, err))
         return -1;
     if (copy->options->verify_percent && verify(copy, err))

@@ -374,7 +374,8 @@ static int run(struct bf_engine *engine, struct bf_error *err)
 
 static void begin_pass(struct bf_engine *engine, enum pass pass, const struct bf_extent_list *map)
 {
-    struct bf_endpoint *from = pass == PASS_COPY ? engine->spec.source : engine->spec.target;
+    struct bf_endpoint *from =
+        bf_pass_reads_source(pass) ? engine->spec.source : engine->spec.target;
 
     engine->pass = pass;
     bf_plan_done(&engine->plan);
@@ -414,19 +415,32 @@ int bf_engine_repair(struct bf_engine *engine, const struct bf_extent_list *map,
     return bf_engine_copy(engine, map, NULL, err);
 }
 
-int bf_engine_verify(struct bf_engine *engine, const struct bf_extent_list *map,
-                     struct bf_range_set *ret_bad, struct bf_error *err)
+/* Leaves against the digest. */
+static int check_leaves(struct bf_engine *engine, enum pass pass, const struct bf_extent_list *map,
+                        struct bf_range_set *ret_bad, struct bf_error *err)
 {
     assert(engine->spec.digest);
-    begin_pass(engine, PASS_VERIFY, map);
+    begin_pass(engine, pass, map);
     bf_range_set_add(&engine->plan.todo, 0, engine->spec.size);
-    engine->stats.to_verify += bf_extent_list_bytes(map, 0, engine->spec.size, BF_EXTENT_DATA);
     bf_range_set_clear(&engine->bad);
     if (run(engine, err))
         return -1;
     *ret_bad = engine->bad;
     engine->bad = (struct bf_range_set){0};
     return 0;
+}
+
+int bf_engine_verify(struct bf_engine *engine, const struct bf_extent_list *map,
+                     struct bf_range_set *ret_bad, struct bf_error *err)
+{
+    engine->stats.to_verify += bf_extent_list_bytes(map, 0, engine->spec.size, BF_EXTENT_DATA);
+    return check_leaves(engine, PASS_VERIFY, map, ret_bad, err);
+}
+
+int bf_engine_prove(struct bf_engine *engine, const struct bf_extent_list *map,
+                    struct bf_range_set *ret_bad, struct bf_error *err)
+{
+    return check_leaves(engine, PASS_PROVE, map, ret_bad, err);
 }
 
 int bf_engine_audit(struct bf_engine *engine, const struct bf_extent_list *map,

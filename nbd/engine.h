@@ -89,6 +89,10 @@ int bf_engine_repair(struct bf_engine *engine, const struct bf_extent_list *map,
 int bf_engine_verify(struct bf_engine *engine, const struct bf_extent_list *map,
                      struct bf_range_set *ret_bad, struct bf_error *err);
 
+/* The same of the source, before anything is copied. */
+int bf_engine_prove(struct bf_engine *engine, const struct bf_extent_list *map,
+                    struct bf_range_set *ret_bad, struct bf_error *err);
+
 /* SHA-256 of the target's first `size` bytes.  The map covers them; its zero extents are not read.
  */
 int bf_engine_audit(struct bf_engine *engine, const struct bf_extent_list *map,

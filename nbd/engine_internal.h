@@ -49,7 +49,13 @@ struct slot {
     bool tainted;      /* the target may have lost a part of it: do it again */
 };
 
-enum pass { PASS_COPY, PASS_VERIFY, PASS_AUDIT };
+enum pass { PASS_COPY, PASS_VERIFY, PASS_AUDIT, PASS_PROVE };
+
+/* The others read the target. */
+static inline bool bf_pass_reads_source(enum pass pass)
+{
+    return pass == PASS_COPY || pass == PASS_PROVE;
+}
 
 /* Looks every second whether more requests under way would help. */
 struct grower {
@@ -98,7 +104,7 @@ struct bf_engine {
     struct bf_request flush_request;
     unsigned resets_seen;
 
-    struct bf_range_set bad; /* PASS_VERIFY */
+    struct bf_range_set bad; /* PASS_VERIFY, PASS_PROVE */
     void *sha256;            /* PASS_AUDIT; else NULL */
     uint64_t audited;        /* up to here it has taken the disk */
 

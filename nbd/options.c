@@ -48,6 +48,7 @@ static const struct option_row rows[] = {
     {"digest-from", 0, TEXT, AT(digest_from), 0, 0, "FILE", "digest of the target as it is now (for a delta or --compare)"},
     {"verify", 0, PERCENT, AT(verify_percent), 0, 0, "all|none|N%", "read the target back and compare it with the digest"},
     {"repair", 0, FLAG, AT(repair), 0, 0, NULL, "copy again what --verify found to differ"},
+    {"prove", 0, NUMBER, AT(prove_leaves), 1, 4096, "N", "before a delta: N parts of the source that the map does not name must be as in --digest-from"},
     {"sha256", 0, FLAG, AT(sha256), 0, 0, NULL, "at the end read the whole target and report its SHA-256"},
     {"rate", 0, BYTES, AT(rate), 0, UINT64_MAX, "BYTES", "read at most so much per second (0: no limit)"},
     {"connections", 0, NUMBER, AT(connections), 1, 16, "N", "NBD connections to each server, if it allows several [2]"},
@@ -172,6 +173,8 @@ static int check(const struct bf_copy_options *o, struct bf_error *err)
                        "--digest and --digest-from name the same file; a crash would lose it");
     if (o->verify_percent && delta && !o->digest_from)
         return bf_fail(err, BF_E_BAD_INPUT, 0, "to --verify a delta, --digest-from is needed");
+    if (o->prove_leaves && (!delta || !o->digest_from))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "--prove needs a delta with --digest-from");
     if (o->repair && !o->verify_percent)
         return bf_fail(err, BF_E_BAD_INPUT, 0, "--repair needs --verify");
     if (o->request_bytes & (o->request_bytes - 1))

@@ -25,6 +25,7 @@ struct bf_copy_options {
     const char *digest_from;
     unsigned verify_percent; /* 0: no verify */
     bool repair;
+    uint64_t prove_leaves; /* 0: none */
     bool sha256;
     uint64_t rate;
     uint64_t connections;

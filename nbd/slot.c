@@ -32,9 +32,9 @@ static uint64_t retry_delay_ms(unsigned tries)
 static void fail_read(struct slot *slot, uint64_t end)
 {
     struct bf_engine *engine = slot->engine;
-    const struct bf_endpoint *from = engine->pass != PASS_COPY || slot->state == SLOT_COMPARING
-                                         ? engine->spec.target
-                                         : engine->spec.source;
+    const struct bf_endpoint *from =
+        !bf_pass_reads_source(engine->pass) || slot->state == SLOT_COMPARING ? engine->spec.target
+                                                                             : engine->spec.source;
     struct bf_error why = BF_ERROR_INIT;
 
     bf_fail(&why, BF_E_READ_ERROR, slot->bad_error,
@@ -96,7 +96,7 @@ static void on_read(struct bf_request *request)
         fail_read(slot, slot->read_at);
         return;
     }
-    if (engine->pass != PASS_COPY)
+    if (!bf_pass_reads_source(engine->pass))
         engine->stats.verified += request->length;
     else
         engine->stats.read += request->length;
@@ -112,7 +112,7 @@ static void start_read(struct slot *slot)
 {
     struct bf_engine *engine = slot->engine;
     struct bf_endpoint *from =
-        engine->pass == PASS_COPY ? engine->spec.source : engine->spec.target;
+        bf_pass_reads_source(engine->pass) ? engine->spec.source : engine->spec.target;
     uint64_t length = bf_min_u64(slot->piece, slot->chunk.read_end - slot->read_at);
 
     slot->state = SLOT_READING;
@@ -323,7 +323,7 @@ static void verify_leaves(struct slot *slot)
 
 static void after_read(struct slot *slot)
 {
-    if (slot->engine->pass == PASS_VERIFY) {
+    if (slot->engine->pass == PASS_VERIFY || slot->engine->pass == PASS_PROVE) {
         verify_leaves(slot);
         return;
     }

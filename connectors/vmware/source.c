@@ -129,6 +129,7 @@ static int open_disk(struct bf_vmware *vw, const struct bf_vmware_moment *moment
         .map_name = bf_xstrdup(disk->map_path),
         .tls_directory =
             bf_xstrdup(disk->hotadd ? bf_vmware_hotadd_spec(disk->hotadd)->tls_directory : NULL),
+        .prove = disk->hotadd != NULL,
         .size_bytes = wanted->size_bytes,
     };
     return 0;

@@ -239,3 +239,29 @@ def test_digest_of_another_disk(work):
     other = make_disk(work / "other", 9 * MIB)
     assert run_copy("--compare", "--digest-from", work / "d", other, work / "t").error["code"] == "bad-input"
     assert run_copy("--compare", "--digest-from", work / "no", other, work / "t").error["code"] == "bad-input"
+
+
+def test_prove(work):
+    """What the map leaves alone must be as it was; what it names may differ."""
+    size = 16 * MIB + 512
+    source = make_disk(work / "source", size)
+    run_copy("--digest", work / "d", source, work / "target")
+    flip(source, 5 * LEAF + 3)
+    for name, start, length in (("map", 5 * LEAF, LEAF), ("whole", 0, size)):
+        with open(work / name, "w") as f:
+            f.write(f'{{"offset":{start},"length":{length}}}\n')
+    delta = ("--prove", "16", "--map", work / "map", "--digest-from", work / "d")
+    server = work.nbdkit("file", source)
+    for uri in (source, server.uri):
+        assert run_copy(*delta, uri, work / "target").done["sent"] == LEAF
+    assert same(source, work / "target")
+    # Another disk, of which already the first part tells; and one that differs in its short last part.
+    for at in (0, size - 1):
+        flip(source, at)
+        failed = run_copy("--prove", "2", *delta[2:], source, work / "target")
+        assert failed.error["code"] == "identity" and f"the first at {at // LEAF * LEAF};" in failed.error["message"]
+        flip(source, at)
+        assert same(source, work / "target")  # nothing was written
+    # Nothing is left to prove it by.
+    run_copy("--prove", "16", "--map", work / "whole", "--digest-from", work / "d", source, work / "target").done
+    assert "--prove needs a delta" in run_copy("--prove", "1", source, work / "target").stderr

@@ -18,7 +18,8 @@ def certificates(directory):
     for name, usage in (("server", "serverAuth"), ("client", "clientAuth")):
         extra = directory / f"{name}.ext"
         extra.write_text(f"extendedKeyUsage={usage}\nsubjectAltName=IP:127.0.0.1\n")
-        run(*new, "-subj", f"/CN=mover-{name}", "-keyout", directory / f"{name}-key.pem", "-out", directory / f"{name}.csr")
+        run(*new, "-subj", f"/CN=mover-{name}", "-keyout", directory / f"{name}-key.pem",
+            "-out", directory / f"{name}.csr")
         run("openssl", "x509", "-req", "-in", directory / f"{name}.csr", "-CA", ca, "-CAkey", key, "-set_serial",
             "1" if name == "server" else "2", "-days", "30", "-extfile", extra, "-out", directory / f"{name}-cert.pem")
 
