@@ -37,18 +37,23 @@ class Guest:
         self.process = None
         self.start()
 
-    def start(self):
-        """-w: what stands for disks here are files, which have no read-only flag."""
+    def start(self, *parameters):
+        """Parameters are nbdkit's.  -w: what stands for disks here are files, which have no read-only flag."""
         with open(self.log, "w", encoding="ascii") as log:
             self.process = subprocess.Popen(
                 [os.environ["MOVER_SERVE"], "-p", str(self.port), "-w", "-r", str(self.vc.dir / "guest"),
                  str(self.exports), "nbdkit", "--single", "--readonly", "--tls=require",
-                 f"--tls-certificates={self.pki}", "--tls-verify-peer", "file", f"dir={self.exports}"],
+                 f"--tls-certificates={self.pki}", "--tls-verify-peer", *self.filters(parameters), "file",
+                 f"dir={self.exports}", *parameters],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + 10
         while "MOVERMARK" not in self.log.read_text():
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
+
+    @staticmethod
+    def filters(parameters):
+        return ["--filter=delay"] if parameters else []
 
     def stop(self):
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()

@@ -9,6 +9,7 @@ import time
 import pytest
 
 import ferry
+from guest import Guest
 from vcenter import VCenter
 
 
@@ -17,10 +18,12 @@ class World(ferry.World):
 
     # pylint: disable=super-init-not-called
     def __init__(self):
-        self.vc = VCenter("guest=64M,8M", "data=16M,24M", "small=8M,8M", "wide=" + ",".join(["2M"] * 6))
+        self.vc = VCenter("guest=64M,8M", "data=16M,24M", "small=8M,8M", "wide=" + ",".join(["2M"] * 6),
+                          "hot=16M,8M", mover=True)
         ferry.run(f"{ferry.LAB}/images", "copy", "tiny", str(self.vc.disk("guest", 1)), "raw",
                   timeout=600)
         self.vc.up()
+        self.guest = Guest(self.vc)
         self.directory = tempfile.mkdtemp(prefix="bf-", dir="/tmp")
         self.target = self.source = ferry.Lab(f"{self.directory}/b")
         os.mkdir(f"{self.directory}/d")
@@ -37,12 +40,16 @@ class World(ferry.World):
             "name": "narrow", "type": "vmware", "url": self.vc.url, "user": self.vc.read("user"),
             "password": self.vc.read("password"),
             "options": {**self.vc.options, "nfc_per_host": "2"}})
+        self.daemon.post("/platforms", {
+            "name": "moved", "type": "vmware", "url": self.vc.url, "user": self.vc.read("user"),
+            "password": self.vc.read("password"), "options": {**self.vc.options, **self.guest.options}})
         self.daemon.post("/platforms", {"name": "dst", "type": "libvirt", "url": self.target.uri})
 
     def close(self):
         try:
             super().close()
         finally:
+            self.guest.stop()
             self.vc.close()
 
     def check_bytes(self, machine, name, disks=2):
@@ -196,6 +203,54 @@ def test_without_the_library(world):
     assert world.last("e")["kind"] == "delta"
     world.check_bytes("small", "e")
     assert not glob.glob(f"{world.directory}/d/run/**/export-*", recursive=True)
+
+
+def clean_mover(world):
+    state = world.vc.control()
+    return (state["attached"], state["snapshot_names"], state["lost"], state["misuses"]) == ([], [], None, None)
+
+
+def test_through_a_mover(world):
+    """Full and delta rounds; killed while disks are attached, nothing is lost and nothing stays."""
+    world.vc.scribble("hot", 1, writes=30)
+    world.replicate("hot", name="h", source="moved")
+    world.check_bytes("hot", "h")
+    for n in range(2):
+        world.vc.scribble("hot", 2 + n)
+        world.daemon.do("h", "sync")
+        assert world.last("h")["kind"] == "delta", world.last("h")
+        world.check_bytes("hot", "h")
+        assert clean_mover(world)
+    world.vc.scribble("hot", 10, writes=40)
+    world.guest.stop()
+    world.guest.start("rdelay=100ms")
+    job = world.daemon.verb("h", "sync")["job"]
+    world.daemon.wait_until(lambda: len(world.vc.control()["attached"]) == 2, 30)
+    time.sleep(0.5)
+    world.daemon.kill()
+    assert len(world.vc.control()["attached"]) == 2
+    world.daemon.start()
+    ended = world.daemon.wait_job("h", job)
+    assert ended["state"] == "done", ended
+    world.check_bytes("hot", "h")
+    world.daemon.wait_until(lambda: clean_mover(world), 30, "the snapshot to go")
+    world.guest.stop()
+    world.guest.start()
+
+
+def test_the_wrong_disk_at_the_mover(world):
+    """It says that it is the right one, of the right size: its bytes do not, and none is copied."""
+    stranger = world.vc.dir / "stranger.raw"
+    stranger.write_bytes(os.urandom(16 << 20))
+    world.vc.control(machine="mover", swap=str(stranger))
+    ended = world.daemon.wait_job("h", world.daemon.verb("h", "sync")["job"])
+    assert ended["state"] == "failed" and ended["error"]["code"] == "identity", ended
+    world.check_bytes("hot", "h")
+    world.daemon.wait_until(lambda: clean_mover(world), 30, "the snapshot to go")
+    world.vc.scribble("hot", 20)
+    world.daemon.do("h", "sync")
+    assert world.last("h")["kind"] == "delta"
+    world.check_bytes("hot", "h")
 
 
 def test_more_disks_than_connections(world):
