@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "connectors/vmware/datacenter.h"
 #include "connectors/vmware/descriptor.h"
 #include "connectors/vmware/serve.h"
 
@@ -15,70 +16,6 @@
 #define START_MS 30000
 #define REQUEST_MS 60000
 #define PROBE_BYTES 512
-#define DEPTH_MAX 32 /* of folders above a datastore */
-
-/* --- where it is --- */
-
-struct level {
-    char *name, *parent, *parent_type;
-};
-
-static void level_done(struct level *level)
-{
-    free(level->name);
-    free(level->parent);
-    free(level->parent_type);
-    *level = (struct level){0};
-}
-
-static int take_level(const char *id, xmlNodePtr object, void *user)
-{
-    struct level *level = user;
-    xmlNodePtr parent = bf_vmware_property(object, "parent");
-    xmlChar *type = parent ? xmlGetNoNsProp(parent, (const xmlChar *)"type") : NULL;
-
-    (void)id;
-    level->name = bf_vmware_text(bf_vmware_property(object, "name"), "");
-    level->parent = parent ? bf_vmware_text(parent, "") : NULL;
-    level->parent_type = type ? bf_xstrdup((const char *)type) : NULL;
-    xmlFree(type);
-    return 0;
-}
-
-/* "folder/datacenter": the names from below the root down to the datacenter of the datastore, as
- * they are stored ("%2f" and all). */
-static int datacenter_path(struct bf_vmware *vw, const char *datastore, char **ret_path,
-                           struct bf_error *err)
-{
-    static const char *const paths[] = {"name", "parent", NULL};
-    bf_auto_free char *type = bf_xstrdup("Datastore");
-    bf_auto_free char *id = bf_xstrdup(datastore);
-    bf_auto_free char *path = NULL;
-
-    for (int depth = 0; id && type && !bf_streq(id, vw->root_folder); depth++) {
-        bf_cleanup(level_done) struct level level = {0};
-
-        if (depth > DEPTH_MAX)
-            return bf_fail(err, BF_E_PROTOCOL, 0, "datastore %s is in no datacenter", datastore);
-        if (bf_vmware_get(vw, type, id, paths, take_level, &level, err) < 0)
-            return bf_fail_in(err, "the datacenter of datastore %s", datastore);
-        if (level.name && (path || bf_streq(type, "Datacenter"))) {
-            char *longer = path ? bf_xasprintf("%s/%s", level.name, path) : bf_xstrdup(level.name);
-
-            free(path);
-            path = longer;
-        }
-        free(id);
-        free(type);
-        id = bf_steal(level.parent);
-        type = bf_steal(level.parent_type);
-    }
-    if (!path)
-        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
-                       "datastore %s is in no datacenter that the account sees", datastore);
-    *ret_path = bf_steal(path);
-    return 0;
-}
 
 /* `name` replaces the last part of the path; NULL: it stays. */
 static char *make_url(const struct bf_vmware *vw, const char *datacenter, const char *file,
@@ -226,7 +163,7 @@ int bf_vmware_folder_find(struct bf_vmware *vw, const struct bf_vmware_folder_fi
 
     if (!file->file || file->file[0] != '[' || !strstr(file->file, "] ") || !file->datastore)
         return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0, "the disk is no file on a datastore");
-    if (datacenter_path(vw, file->datastore, &datacenter, err) < 0)
+    if (bf_vmware_datacenter_path(vw, "Datastore", file->datastore, &datacenter, err) < 0)
         return -1;
     bf_auto_free char *descriptor_url = make_url(vw, datacenter, file->file, NULL);
     int rc = read_descriptor(vw, descriptor_url, &answer, err);

@@ -16,3 +16,14 @@ void bf_vmware_precheck_disks(const struct bf_vmware_machine *machine,
 /* Of datastores, the host and the account: these ask the platform. */
 int bf_vmware_precheck_around(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                               struct bf_findings *findings, struct bf_error *err);
+/* Of the mover, if disks are read through it: what it is, and whether it reaches the machine's
+ * disks (precheck_mover.c, precheck_reach.c). */
+int bf_vmware_precheck_mover(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                             struct bf_findings *findings, struct bf_error *err);
+int bf_vmware_precheck_reach(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                             const struct bf_vmware_machine *mover, struct bf_findings *findings,
+                             struct bf_error *err);
+/* Does nothing answer at "HOST:PORT"?  *ret_why: why not, NULL if something does; caller frees. The
+ * answer may be a minute old. */
+int bf_vmware_port_silent(struct bf_vmware *vw, const char *place, char **ret_why,
+                          struct bf_error *err);

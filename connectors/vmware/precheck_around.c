@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Findings about what the machine stands on: account, datastores, host, and the way to it. */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
@@ -10,6 +11,8 @@
 
 #define NFC_PORT 902
 #define PORT_MS 3000
+#define KNOWN_PLACES 64
+#define KNOWN_MS 60000
 
 struct around {
     const struct bf_vmware_machine *machine;
@@ -72,17 +75,59 @@ static int take_host(const char *id, xmlNodePtr object, void *user)
     return 0;
 }
 
-/* Whether the port answers; what it says is no HTTP, which is fine. */
-static int port_findings(struct bf_vmware *vw, struct around *around, struct bf_error *err)
+/* --- ports --- */
+
+/* What was found of a place lately: all machines of a host have the same answer, and one that
+ * does not come costs seconds. */
+static struct {
+    char *place;
+    char *why; /* NULL: it answers */
+    struct bf_deadline until;
+} known[KNOWN_PLACES];
+static unsigned known_next;
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static bool recall(const char *place, char **ret_why)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&known_lock);
+    for (size_t i = 0; i < KNOWN_PLACES && !found; i++) {
+        found = bf_streq(known[i].place, place) && !bf_deadline_passed(known[i].until);
+        if (found)
+            *ret_why = bf_xstrdup(known[i].why);
+    }
+    pthread_mutex_unlock(&known_lock);
+    return found;
+}
+
+static void remember(const char *place, const char *why)
+{
+    pthread_mutex_lock(&known_lock);
+    unsigned i = known_next++ % KNOWN_PLACES;
+    free(known[i].place);
+    free(known[i].why);
+    known[i].place = bf_xstrdup(place);
+    known[i].why = bf_xstrdup(why);
+    known[i].until = bf_deadline_in(KNOWN_MS);
+    pthread_mutex_unlock(&known_lock);
+}
+
+/* Whether something answers; what it says is no HTTP, which is fine. */
+int bf_vmware_port_silent(struct bf_vmware *vw, const char *place, char **ret_why,
+                          struct bf_error *err)
 {
     struct bf_http_conf conf = {.connect_timeout_ms = PORT_MS,
                                 .cancel_fd = bf_platform_cancel_fd(&vw->base)};
-    bf_auto_free char *url = bf_xasprintf("http://%s:%d/", around->host_name, NFC_PORT);
+    bf_auto_free char *url = bf_xasprintf("http://%s/", place);
     struct bf_http_request request = {.method = "GET", .url = url, .timeout_ms = PORT_MS};
     struct bf_http_response response = {0};
     bf_auto_error trouble = BF_ERROR_INIT;
     struct bf_http *http = NULL;
 
+    *ret_why = NULL;
+    if (recall(place, ret_why))
+        return 0;
     if (bf_http_new(&conf, &http, err) < 0)
         return -1;
     if (bf_http_perform(http, &request, &response, &trouble) == 0)
@@ -93,8 +138,21 @@ static int port_findings(struct bf_vmware *vw, struct around *around, struct bf_
         return -1;
     }
     if (trouble.code == BF_E_PLATFORM_UNREACHABLE)
+        *ret_why = bf_xstrdup(trouble.message);
+    remember(place, *ret_why);
+    return 0;
+}
+
+static int port_findings(struct bf_vmware *vw, struct around *around, struct bf_error *err)
+{
+    bf_auto_free char *place = bf_xasprintf("%s:%d", around->host_name, NFC_PORT);
+    bf_auto_free char *why = NULL;
+
+    if (bf_vmware_port_silent(vw, place, &why, err) < 0)
+        return -1;
+    if (why)
         bf_findings_add(around->findings, BF_SEVERITY_WARN, "vmware-port-902", around->host_name,
-                        trouble.message, "TCP port 902 of each ESXi host, by the name vCenter has",
+                        why, "TCP port 902 of each ESXi host, by the name vCenter has",
                         "VDDK reads disks from the hosts themselves",
                         "open the port from here to the hosts, and see that their names resolve");
     return 0;
@@ -103,8 +161,11 @@ static int port_findings(struct bf_vmware *vw, struct around *around, struct bf_
 static int host_findings(struct bf_vmware *vw, struct around *around, struct bf_error *err)
 {
     static const char *const paths[] = {"name", NULL};
+    bf_auto_error ignored = BF_ERROR_INIT;
+    enum bf_vmware_path path;
 
-    if (!around->machine->host)
+    if (!around->machine->host || bf_vmware_read_path(vw, around->machine, &path, &ignored) < 0 ||
+        (path != BF_VMWARE_PATH_VDDK && path != BF_VMWARE_PATH_PLUGIN))
         return 0;
     if (bf_vmware_get(vw, "HostSystem", around->machine->host, paths, take_host, around, err) < 0)
         return bf_fail_in(err, "host %s", around->machine->host);
@@ -130,5 +191,5 @@ int bf_vmware_precheck_around(struct bf_vmware *vw, const struct bf_vmware_machi
     if (bf_vmware_read_path_findings(vw, machine, findings, err) < 0 ||
         datastore_findings(vw, &around, err) < 0 || host_findings(vw, &around, err) < 0)
         return -1;
-    return 0;
+    return bf_vmware_precheck_mover(vw, machine, findings, err);
 }

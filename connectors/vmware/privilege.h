@@ -7,3 +7,7 @@
 /* The missing ones on an object, as "A, B"; NULL: none is missing.  Caller frees. */
 int bf_vmware_privileges_missing(struct bf_vmware *vw, const char *type, const char *id,
                                  char **ret_missing, struct bf_error *err);
+/* Of these names the ones that are granted (or are not). */
+int bf_vmware_privileges_list(struct bf_vmware *vw, const char *type, const char *id,
+                              const char *const *names, size_t count, bool granted, char **ret_list,
+                              struct bf_error *err);

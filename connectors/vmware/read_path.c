@@ -152,6 +152,8 @@ int bf_vmware_read_path_findings(struct bf_vmware *vw, const struct bf_vmware_ma
     }
     if (path == BF_VMWARE_PATH_DATASTORE)
         return datastore_findings(vw, machine, findings, err);
+    if (path == BF_VMWARE_PATH_MOVER) /* precheck_mover.c */
+        return 0;
     if (path == BF_VMWARE_PATH_EXPORT)
         export_findings(vw, machine, findings);
     else

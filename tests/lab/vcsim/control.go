@@ -354,6 +354,36 @@ func (w *world) set(m *machine, path string, value interface{}) error {
 		}
 	case "power":
 		vm.Runtime.PowerState = types.VirtualMachinePowerState(text)
+	case "parent":
+		if text == "" {
+			text = w.folder()
+		}
+		vm.Parent = &types.ManagedObjectReference{Type: "Folder", Value: text}
+	case "host":
+		vm.Runtime.Host = &types.ManagedObjectReference{Type: "HostSystem", Value: text}
+	case "enable_uuid":
+		vm.Config.ExtraConfig = append(vm.Config.ExtraConfig,
+			&types.OptionValue{Key: "disk.EnableUUID", Value: text})
+		tidyExtraConfig(vm)
+	case "datastores", "host_mounts":
+		list := w.object(w.machines[len(w.machines)-1]).Datastore // never the mover's own
+		if !flag {
+			list = nil
+		}
+		if path == "datastores" {
+			vm.Datastore = list
+		} else {
+			simulator.Map.Get(*vm.Runtime.Host).(*simulator.HostSystem).Datastore = list
+		}
+	case "pvscsi": // on buses 1 to 3
+		for _, device := range *devices {
+			if c, ok := device.(*types.ParaVirtualSCSIController); ok && c.BusNumber%10 > 0 {
+				c.BusNumber %= 10
+				if !flag {
+					c.BusNumber += 10
+				}
+			}
+		}
 	case "question":
 		vm.Runtime.Question = nil
 	default:

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Findings about the mover itself: disks of the machine are to be read through it. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "connectors/vmware/mover.h"
+#include "connectors/vmware/precheck.h"
+#include "connectors/vmware/read_path.h"
+
+#define NBD_PORT 10809
+
+struct check {
+    struct bf_vmware *vw;
+    const struct bf_vmware_machine *machine;
+    const struct bf_vmware_machine *mover;
+    struct bf_findings *findings;
+};
+
+static void add(const struct check *check, enum bf_severity severity, const char *id,
+                const char *found, const char *needed, const char *why, const char *fix)
+{
+    bf_findings_add(check->findings, severity, id, check->vw->conf.mover, found, needed, why, fix);
+}
+
+/* --- the machine that it is --- */
+
+static void state_findings(const struct check *check)
+{
+    const struct bf_vmware_machine *mover = check->mover;
+    const char *found = NULL;
+
+    if (bf_streq(check->machine->machine->id, check->vw->conf.mover))
+        found = "the machine is the mover itself";
+    else if (mover->template)
+        found = "a template";
+    else if (mover->connection && !bf_streq(mover->connection, "connected"))
+        found = mover->connection;
+    else if (mover->machine->power != BF_POWER_ON)
+        found = "it is not running";
+    else if (mover->question)
+        found = mover->question;
+    if (found)
+        add(check, BF_SEVERITY_BLOCK, "vmware-mover", found, "another machine, which runs",
+            "disks are attached to it, and it serves them",
+            "start it, or correct the platform's option mover");
+}
+
+/* What a mover must not have: each of these would touch others' disks. */
+static void nature_findings(const struct check *check)
+{
+    const struct bf_vmware_machine *mover = check->mover;
+    const char *found =
+        mover->snapshot_count > 0 ? "it has snapshots"
+        : mover->tracking         ? "change tracking is on"
+        : mover->fault_tolerance && !bf_streq(mover->fault_tolerance, "notConfigured")
+            ? "it is under Fault Tolerance"
+            : NULL;
+
+    if (found)
+        add(check, BF_SEVERITY_BLOCK, "vmware-mover-state", found,
+            "no snapshots, no change tracking, no Fault Tolerance",
+            "snapshots and change tracking would be made of other machines' disks as well",
+            "remove that, and leave the mover out of backups");
+}
+
+/* --- its disks --- */
+
+static void controller_findings(const struct check *check, const struct bf_vmware_mover *now)
+{
+    unsigned room = bf_vmware_mover_room(now);
+    bf_auto_free char *found = bf_xasprintf("room for %u disks", room);
+    bf_auto_free char *needed =
+        bf_xasprintf("PVSCSI controllers on buses 1 to 3, for %llu disks (mover_slots)",
+                     (unsigned long long)check->vw->conf.mover_slots);
+
+    if (room < check->vw->conf.mover_slots)
+        add(check, room == 0 ? BF_SEVERITY_BLOCK : BF_SEVERITY_WARN, "vmware-mover-controllers",
+            found, needed, "disks of others are attached to these controllers only",
+            "add them while the mover is off: on a running machine that stuns it");
+    if (check->machine->disk_count > check->vw->conf.mover_slots ||
+        check->machine->disk_count > room) {
+        bf_auto_free char *count = bf_xasprintf("%zu disks", check->machine->disk_count);
+
+        add(check, BF_SEVERITY_WARN, "vmware-mover-slots", count, found,
+            "the machine's disks are copied in turns", "none is needed; or add controllers");
+    }
+    if (!now->has_uuids)
+        add(check, BF_SEVERITY_BLOCK, "vmware-mover-uuid", "disk.EnableUUID is not TRUE",
+            "disk.EnableUUID=TRUE in the mover's advanced settings",
+            "its guest does not see the disks' ids, by which it serves them",
+            "set it while the mover is off");
+}
+
+static void foreign_findings(const struct check *check, const struct bf_vmware_mover *now)
+{
+    bf_auto_buf files = {0};
+
+    for (size_t i = 0; i < now->machine->disk_count; i++) {
+        const struct bf_vmware_disk *disk = &now->machine->disks[i];
+        bf_auto_free char *tag = bf_vmware_mover_tag(now, disk);
+
+        if (bf_vmware_mover_slot(disk) && !tag)
+            bf_buf_addf(&files, "%s%s", files.length ? ", " : "", disk->file ? disk->file : "?");
+    }
+    if (files.length)
+        add(check, BF_SEVERITY_WARN, "vmware-mover-foreign-disk", files.text,
+            "no disks of others but those that blockferry attaches",
+            "they take slots, and stay: blockferry detaches only what it has attached",
+            "detach them, without deleting their files");
+}
+
+/* A disk is found in the guest by its uuid alone. */
+static void uuid_findings(const struct check *check)
+{
+    for (size_t i = 0; i < check->machine->disk_count; i++) {
+        const struct bf_vmware_disk *disk = &check->machine->disks[i];
+        bool twin = false;
+
+        for (size_t j = 0; j < i && disk->uuid; j++)
+            twin = twin || bf_streq(disk->uuid, check->machine->disks[j].uuid);
+        if (!disk->uuid || !*disk->uuid || twin)
+            bf_findings_add(check->findings, BF_SEVERITY_BLOCK, "vmware-mover-same-uuid", disk->key,
+                            twin ? disk->uuid : "no uuid", "a uuid of its own",
+                            "the mover tells disks by their uuids, and serves none that it cannot "
+                            "tell from another",
+                            "give the disk a new uuid (vmkfstools -J setuuid)");
+        if (!disk->controller || (strcmp(disk->controller, "VirtualAHCIController") != 0 &&
+                                  strcmp(disk->controller, "VirtualIDEController") != 0 &&
+                                  strcmp(disk->controller, "VirtualNVMEController") != 0))
+            continue;
+        bf_findings_add(check->findings, BF_SEVERITY_WARN, "vmware-mover-bus", disk->key,
+                        disk->controller, "SCSI",
+                        "whether the disk of another bus can be attached to a SCSI controller is "
+                        "not known",
+                        "see with check --inspect, which attaches it");
+    }
+}
+
+/* --- the way to it --- */
+
+static void certificate_findings(const struct check *check)
+{
+    static const char *const names[] = {"ca-cert.pem", "client-cert.pem", "client-key.pem"};
+
+    for (size_t i = 0; i < bf_array_length(names); i++) {
+        bf_auto_free char *path =
+            bf_xasprintf("%s/%s", check->vw->conf.mover_certificates, names[i]);
+
+        if (access(path, R_OK) == 0)
+            continue;
+        bf_auto_free char *found = bf_xasprintf("%s: %s", path, strerror(errno));
+        add(check, BF_SEVERITY_BLOCK, "vmware-mover-certificates", found,
+            "a file this service can read", "the mover knows this service by it",
+            "correct the platform's option mover_certificates");
+    }
+}
+
+static int port_findings(const struct check *check, struct bf_error *err)
+{
+    const char *address = check->vw->conf.mover_address;
+    const char *end = strrchr(address, ']');
+    bool has_port = strchr(end ? end : address, ':') != NULL;
+    bf_auto_free char *place =
+        has_port ? bf_xstrdup(address) : bf_xasprintf("%s:%d", address, NBD_PORT);
+    bf_auto_free char *why = NULL;
+
+    if (bf_vmware_port_silent(check->vw, place, &why, err) < 0)
+        return -1;
+    if (why)
+        add(check, BF_SEVERITY_BLOCK, "vmware-mover-port", why, place,
+            "the disks are read from the mover's NBD port",
+            "open it from here to the mover, or correct the platform's option mover_address");
+    return 0;
+}
+
+/* --- all --- */
+
+static void path_finding(const struct check *check)
+{
+    const char *folder = check->vw->conf.mover_clone_folder;
+
+    add(check, BF_SEVERITY_INFO, "vmware-mover-read", "disks are read through a mover",
+        "a mover at this vCenter", "the snapshot's files are attached to it while they are copied",
+        "none is needed; check --inspect rehearses it");
+    if (!folder)
+        add(check, BF_SEVERITY_INFO, "vmware-mover-clones", "no mover_clone_folder",
+            "a folder for linked clones",
+            "where a host does not let a snapshot's files be attached, there is no other way by "
+            "the mover",
+            "make a folder, and set the platform's option mover_clone_folder");
+}
+
+int bf_vmware_precheck_mover(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                             struct bf_findings *findings, struct bf_error *err)
+{
+    bf_auto_vmware_machine *mover = NULL;
+    bf_auto_vmware_mover now = {0};
+    struct check check = {.vw = vw, .machine = machine, .findings = findings};
+    bf_auto_error ignored = BF_ERROR_INIT;
+    enum bf_vmware_path path;
+
+    if (bf_vmware_read_path(vw, machine, &path, &ignored) < 0 || path != BF_VMWARE_PATH_MOVER)
+        return 0;
+    path_finding(&check);
+    certificate_findings(&check);
+    uuid_findings(&check);
+    if (bf_vmware_machine_get(vw, vw->conf.mover, BF_E_NO_SUCH_MACHINE, &mover, err) < 0) {
+        if (err->code != BF_E_NO_SUCH_MACHINE)
+            return -1;
+        bf_error_clear(err);
+        add(&check, BF_SEVERITY_BLOCK, "vmware-mover", "there is no such machine",
+            "a mover at this vCenter", "disks are attached to it, and it serves them",
+            "make one (docs/mover.md), or correct the platform's option mover");
+        return 0;
+    }
+    check.mover = mover;
+    state_findings(&check);
+    nature_findings(&check);
+    if (bf_vmware_mover_get(vw, &now, err) < 0)
+        return -1;
+    controller_findings(&check, &now);
+    foreign_findings(&check, &now);
+    if (port_findings(&check, err) < 0)
+        return -1;
+    return bf_vmware_precheck_reach(vw, machine, mover, findings, err);
+}
