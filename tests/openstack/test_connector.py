@@ -6,12 +6,12 @@ import re
 import subprocess
 import sys
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
-import proxy as faults
+import proxy
 from cloud import ApiError, run
-from proxy import Proxy
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../connectors"))
 
@@ -430,71 +430,69 @@ def test_findings_of_quotas(seam, admin, finding, name, more):
 
 @pytest.fixture
 def volumes_proxy(cloud, seam, target):
-    one = Proxy(target.cloud.urls["volumev3"])
-    seam.open_plain("faulty", volume_endpoint=one.url)
+    one = proxy.Proxy({"volume": target.cloud.urls["volumev3"]})
+    seam.open_plain("faulty", volume_endpoint=one.endpoints["volume"])
     yield one
     one.close()
 
 
 @pytest.mark.parametrize("fault, code", [
-    (faults.not_json, "protocol"), (faults.huge, "protocol"), (faults.truncated, "platform-unreachable"),
-    (faults.hung_up, "platform-unreachable"), (faults.status(503), "platform-unreachable"),
-    (faults.status(500, b'{"computeFault": {"message": "no"}}'), "platform-error"),
-    (faults.status(200, b"[]"), "protocol"), (faults.status(200, b'{"volumes": {}}'), "protocol"),
-    (faults.status(429), "busy"), (faults.status(302), "platform-error"),
+    (proxy.not_json, "protocol"), (proxy.huge, "protocol"), (proxy.truncated, "platform-unreachable"),
+    (proxy.hung_up, "platform-unreachable"), (proxy.answer(503), "platform-unreachable"),
+    (proxy.answer(500, b'{"computeFault": {"message": "no"}}'), "platform-error"),
+    (proxy.answer(200, b"[]"), "protocol"), (proxy.answer(200, b'{"volumes": {}}'), "protocol"),
+    (proxy.answer(429), "busy"), (proxy.answer(302), "platform-error"),
 ])
 def test_wrong_answers(seam, volumes_proxy, fault, code):
-    volumes_proxy.fault = lambda method, path: fault if "/volumes/detail" in path else None
+    rule = volumes_proxy.rule(None, "/volumes/detail", fault, proxy.ALWAYS)
     fails(code, seam.call, "tagged", p="faulty")
-    volumes_proxy.fault = lambda method, path: None
+    assert rule.hits
+    volumes_proxy.calm()
     assert seam.call("tagged", p="faulty")["tagged"] == []
 
 
 def test_a_volume_whose_making_nobody_heard_of(seam, volumes_proxy, target):
     """The answer to the POST is lost: it is not sent again, and the next call finds the volume by its tag."""
     fields = {"tag": new_tag(), "name": "x", "disk": "vda", "size": SIZE, "storage": "rbd-b", "p": "faulty"}
-    volumes_proxy.fault = lambda method, path: (
-        faults.hung_up_behind if method == "POST" and path.endswith("/volumes") else None)
+    rule = volumes_proxy.rule("POST", "/volumes$", proxy.no_answer, proxy.ALWAYS)
     fails("platform-unreachable", seam.call, "create_volume", **fields)
-    volumes_proxy.fault = lambda method, path: None
+    assert rule.hits == 1
+    volumes_proxy.calm()
     made = seam.call("create_volume", **fields)["volume"]
     assert len(target.things()["volumes"]) == 1
     seam.call("delete_volume", volume=made, p="faulty")
 
 
+ONE_VOLUME = "/volumes/(?!detail)"
+
+
 def test_the_api_away_while_a_volume_is_made(seam, volumes_proxy):
-    away = time.monotonic() + 5
-    volumes_proxy.fault = lambda method, path: (
-        faults.status(503) if method == "GET" and "/volumes/" in path and "detail" not in path
-        and time.monotonic() < away else None)
+    back = time.monotonic() + 5
+
+    def away(handler):
+        handler.reply(503, [], b"") if time.monotonic() < back else handler.reply(*handler.forward())
+    rule = volumes_proxy.rule("GET", ONE_VOLUME, away, proxy.ALWAYS)
     fields = {"tag": new_tag(), "name": "x", "disk": "vda", "size": SIZE, "storage": "rbd-b", "p": "faulty"}
     made = seam.call("create_volume", **fields)["volume"]
-    assert time.monotonic() > away
+    assert time.monotonic() > back and rule.hits > 1
     seam.call("delete_volume", volume=made, p="faulty")
 
 
 def test_a_token_that_was_revoked(seam, volumes_proxy):
     """Services remember a token for minutes, so that it is no longer taken is played by the proxy: once."""
-    refused = []
-
-    def once(method, path):
-        if not refused and "/volumes/detail" in path:
-            refused.append(path)
-            return faults.status(401, b'{"error": {"code": 401, "message": "no", "title": "Unauthorized"}}')
-        return None
-    volumes_proxy.fault = once
-    assert seam.call("tagged", p="faulty")["tagged"] == [] and refused
-    volumes_proxy.fault = lambda method, path: faults.status(401)
+    refusal = proxy.answer(401, b'{"error": {"code": 401, "message": "no", "title": "Unauthorized"}}')
+    rule = volumes_proxy.rule(None, "/volumes/detail", refusal)
+    assert seam.call("tagged", p="faulty")["tagged"] == [] and rule.hits == 1
+    volumes_proxy.rule(None, "", proxy.answer(401), proxy.ALWAYS)
     fails("platform-auth", seam.call, "tagged", p="faulty")
 
 
 def test_a_volume_that_stays_in_creating(seam, volumes_proxy):
     """Cancelled, it is left to the ledger's removal by tag."""
-    @faults.behind
-    def creating(handler, answer):
-        handler.send(200, answer.replace(b'"available"', b'"creating"'))
-    volumes_proxy.fault = lambda method, path: (
-        creating if method == "GET" and "/volumes/" in path and "detail" not in path else None)
+    def creating(handler):
+        status, headers, body = handler.forward()
+        handler.reply(status, headers, body.replace(b'"available"', b'"creating"'))
+    volumes_proxy.rule("GET", ONE_VOLUME, creating, proxy.ALWAYS)
     seam.call("cancel", p="faulty")
     fails("cancelled", seam.call, "create_volume", tag=new_tag(), name="x", disk="vda", size=SIZE, storage="rbd-b",
           p="faulty")
@@ -507,15 +505,14 @@ def test_pages(seam, volumes_proxy, target):
     """A collection is read to its end, by links whose host is not ours to call."""
     for index in range(3):
         target.volume("rbd-b", name=f"v{index}")
-    real = volumes_proxy.target
+    host = urlsplit(target.cloud.urls["volumev3"]).hostname.encode()
 
-    @faults.behind
-    def by_one(handler, _answer):
+    def by_one(handler):
         path = handler.path + ("&" if "?" in handler.path else "?") + "limit=1" * ("limit=" not in handler.path)
-        _, headers, answer = volumes_proxy.forward("GET", path, b"", handler.headers)
-        assert real.hostname.encode() in answer or b"links" not in answer
-        handler.send(200, answer.replace(real.hostname.encode(), b"192.0.2.1"), headers)
-    volumes_proxy.fault = lambda method, path: by_one if "/volumes/detail" in path else None
+        status, headers, body = handler.forward(path)
+        assert host in body or b"links" not in body
+        handler.reply(status, headers, body.replace(host, b"192.0.2.1"))
+    volumes_proxy.rule(None, "/volumes/detail", by_one, proxy.ALWAYS)
     assert seam.call("tagged", p="faulty")["tagged"] == []
-    pages = [path for method, path in volumes_proxy.seen if "/volumes/detail" in path]
+    pages = [path for _, path, _ in volumes_proxy.seen if "/volumes/detail" in path]
     assert len(pages) >= 3 and any("marker=" in path for path in pages), pages

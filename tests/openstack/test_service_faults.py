@@ -7,7 +7,7 @@ proxy only finds the moment, and gives the answers that a healthy service does n
 """
 import pytest
 
-import harm as proxy
+import proxy
 import service
 from cloud import PROJECTS
 from ferry import ApiError
@@ -23,7 +23,7 @@ QUICK = {"boot_timeout": "60s", "shutdown": "off", "quiesce": "off", "retries": 
 @pytest.fixture(scope="module")
 def world(cloud):
     one = service.Ferry(cloud)
-    one.proxy = proxy.Proxy(one.target.cloud)
+    one.proxy = proxy.Proxy.of(one.target.cloud)
     one.daemon.post("/platforms", {
         "name": "proxied", "type": "openstack", "url": f"{cloud.lab.url('keystone')}/v3",
         "user": "target", "password": PROJECTS["target"],

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+import proxy
 from cloud import image
-from proxy import Proxy, status
 from test_connector import CloudSeam, copy, fails, new_tag
 
 KEYS = ["vda", "vdb"]
@@ -116,14 +116,15 @@ def test_pause(cloud, seam, server, project):
     actions = project.cloud.get("compute", f"/servers/{server['id']}/os-instance-actions")["instanceActions"]
     assert [a["action"] for a in actions[:2]] == ["unpause", "pause"]
     # The snapshots fail: it goes on all the same.
-    proxy = Proxy(project.cloud.urls["volumev3"])
-    proxy.fault = lambda method, path: status(500) if method == "POST" and path.endswith("/snapshots") else None
+    faulty = proxy.Proxy({"volume": project.cloud.urls["volumev3"]})
+    rule = faulty.rule("POST", "/snapshots$", proxy.answer(500), proxy.ALWAYS)
     seam.call("open", p="faulty", type="openstack", url=cloud.lab.url("keystone"), user="source",
               password="lab-source", work=str(seam.work),
-              options={"project_name": "source", "multi_disk": "pause", "volume_endpoint": proxy.url})
+              options={"project_name": "source", "multi_disk": "pause", "volume_endpoint": faulty.endpoints["volume"]})
     fails("snapshot-failed", snapshot, seam, server, p="faulty", quiesce="off")
+    assert rule.hits
     assert status_of(project, server) == "ACTIVE"
-    proxy.close()
+    faulty.close()
 
 
 def test_paused_by_one_who_died(seam, server, project):
