@@ -21,6 +21,7 @@
     {"virtio-win", "PATH", "drivers for Windows guests: a directory or ISO of the service's host", false, BF_WORD_FILE, NULL}, \
     CHOICE("grow", "on off", "last partition and file system of a Linux guest fill a larger volume: on, off"), \
     CHOICE("serial-console", "on off", "a Linux guest's kernels write to the first serial line, too: on, off"), \
+    CHOICE("transfer", "copy adopt", "copy the disks by rounds (default), or adopt the source's own volumes at the cutover"), \
     CHOICE("boot-ladder", "virtio sata-first", "bus of a launch's disks: virtio, or sata-first until it has booted once"), \
     CHOICE("shutdown", "ask off", "source at cutover: ask (fail if refused), off (power off after the timeout)"), \
     VALUE("shutdown-timeout", "DURATION", "how long a shutdown may take"), \

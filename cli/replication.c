@@ -28,6 +28,7 @@ static const struct {
     {"virtio-win", "policy", "virtio_win", TEXT},
     {"grow", "policy", "grow", ON_OFF},
     {"serial-console", "policy", "serial_console", ON_OFF},
+    {"transfer", "policy", "transfer", TEXT},
     {"boot-ladder", "policy", "boot_ladder", TEXT},
     {"shutdown", "policy", "shutdown", TEXT},
     {"shutdown-timeout", "policy", "shutdown_timeout", TEXT},

@@ -72,7 +72,8 @@ int bf_platform_machines(struct bf_platform *platform, bf_machine_fn *fn, void *
 int bf_platform_machine(struct bf_platform *platform, const char *id_or_name,
                         struct bf_machine **ret_machine, struct bf_error *err);
 
-/* What a mapping can name.  {"networks":[{"name","isolated"}],"storages":[{"name","free_bytes",
+/* What a mapping can name, a network also by its "id" where it has one.
+ * {"networks":[{"name","id","isolated"}],"storages":[{"name","free_bytes",
  * "size_bytes"}]} */
 int bf_platform_resources(struct bf_platform *platform, struct json_object **ret_resources,
                           struct bf_error *err);

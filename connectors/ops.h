@@ -36,6 +36,9 @@ struct bf_source_ops {
     /* Optional: the variables cannot be had.  Not called for machines with a BIOS. */
     int (*firmware_vars)(struct bf_platform *platform, const struct bf_machine *machine,
                          char **ret_data, size_t *ret_size, char **ret_note, struct bf_error *err);
+    /* Optional: no disk can be adopted. */
+    int (*locate_disk)(struct bf_platform *platform, const char *machine_id, const char *key,
+                       char **ret_place, struct bf_error *err);
 };
 
 struct bf_target_ops {
@@ -86,6 +89,13 @@ struct bf_target_ops {
     int (*takes_firmware_vars)(struct bf_platform *platform, const struct bf_machine *machine,
                                size_t size, char **ret_why, struct bf_error *err);
     bool takes_companion; /* create_machine() knows it; false: it is refused before */
+    /* Optional, all three or none: nothing can be adopted. */
+    int (*adopt_precheck)(struct bf_platform *platform, const struct bf_adopt_request *request,
+                          struct bf_findings *findings, struct bf_error *err);
+    int (*adopt_volume)(struct bf_platform *platform, const struct bf_adopt_request *request,
+                        char **ret_ref, struct bf_error *err);
+    int (*give_back_volume)(struct bf_platform *platform, const char *tag, const char *place,
+                            struct bf_error *err);
     /* Optional, both: nothing to clean. */
     int (*hand_over_volume)(struct bf_platform *platform, const char *volume_ref,
                             struct bf_error *err);

@@ -79,6 +79,21 @@ void bf_snapshot_free(struct bf_snapshot *snapshot)
     free(snapshot);
 }
 
+int bf_source_locate_disk(struct bf_platform *platform, const char *machine_id, const char *key,
+                          char **ret_place, struct bf_error *err)
+{
+    assert(machine_id && key && ret_place);
+    if (bf_front_enter(platform, err) < 0)
+        return -1;
+    if (!platform->ops->source)
+        return no_source(platform, err);
+    if (!platform->ops->source->locate_disk)
+        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
+                       "disks on platforms of type %s cannot be adopted", platform->ops->type);
+    int rc = platform->ops->source->locate_disk(platform, machine_id, key, ret_place, err);
+    return bf_front_leave(platform, rc, err);
+}
+
 int bf_source_open_disk(struct bf_platform *platform, const char *snapshot_ref, const char *key,
                         struct bf_source_disk **ret_disk, struct bf_error *err)
 {

@@ -65,6 +65,12 @@ int bf_source_firmware_vars(struct bf_platform *platform, const struct bf_machin
                             char **ret_data, size_t *ret_size, char **ret_note,
                             struct bf_error *err);
 
+/* Where a disk's bytes lie, for a target that may adopt them (target.h): JSON text that connectors
+ * of the same store understand.  Caller frees.  Fallback, and disks of which it cannot be told:
+ * BF_E_PLATFORM_UNSUPPORTED. */
+int bf_source_locate_disk(struct bf_platform *platform, const char *machine_id, const char *key,
+                          char **ret_place, struct bf_error *err);
+
 /* Open one disk of a snapshot for reading.  What serves it lives until the handle is closed.
  * BF_E_SOURCE_FULL: the platform is read from by as many as may be.  Whoever has disks of this
  * handle open then copies and closes those before it asks again; who has none has waited. */

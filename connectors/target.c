@@ -164,6 +164,51 @@ int bf_target_clone_point(struct bf_platform *platform, const char *volume_ref,
     return bf_front_leave(platform, rc, err);
 }
 
+bool bf_target_can_adopt(const struct bf_platform *platform)
+{
+    return platform->ops->target && platform->ops->target->adopt_volume;
+}
+
+static int enter_adoption(struct bf_platform *platform, bool removal, struct bf_error *err)
+{
+    if (enter_target(platform, removal, err) < 0)
+        return -1;
+    if (!bf_target_can_adopt(platform))
+        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0, "platform %s (%s) cannot adopt volumes",
+                       platform->name, platform->ops->type);
+    return 0;
+}
+
+int bf_target_adopt_precheck(struct bf_platform *platform, const struct bf_adopt_request *request,
+                             struct bf_findings *findings, struct bf_error *err)
+{
+    assert(request && request->disk_key && request->place && findings);
+    if (enter_adoption(platform, false, err) < 0)
+        return -1;
+    int rc = platform->ops->target->adopt_precheck(platform, request, findings, err);
+    return bf_front_leave(platform, rc, err);
+}
+
+int bf_target_adopt_volume(struct bf_platform *platform, const struct bf_adopt_request *request,
+                           char **ret_ref, struct bf_error *err)
+{
+    assert(request && bf_tag_valid(request->tag) && request->name && request->place && ret_ref);
+    if (enter_adoption(platform, false, err) < 0)
+        return -1;
+    int rc = platform->ops->target->adopt_volume(platform, request, ret_ref, err);
+    return bf_front_leave(platform, rc, err);
+}
+
+int bf_target_give_back_volume(struct bf_platform *platform, const char *tag, const char *place,
+                               struct bf_error *err)
+{
+    assert(bf_tag_valid(tag) && place);
+    if (enter_adoption(platform, true, err) < 0)
+        return -1;
+    int rc = platform->ops->target->give_back_volume(platform, tag, place, err);
+    return bf_front_leave(platform, rc, err);
+}
+
 int bf_target_open_clone(struct bf_platform *platform, const char *clone_ref,
                          struct bf_target_volume **ret_volume, struct bf_error *err)
 {

@@ -78,6 +78,30 @@ int bf_target_detach_clone(struct bf_platform *platform, const char *machine_ref
                            const char *clone_ref, struct bf_deadline deadline,
                            struct bf_error *err);
 
+/* Adoption: where source and target share the store, the target takes the source's own volume
+ * instead of a copy of it.  The source machine is off from before until it gets the volume back.
+ * An adopted volume is a launch's: its ref is used as a clone's. */
+struct bf_adopt_request {
+    const char *tag;      /* NULL: prechecks */
+    const char *name;     /* for people */
+    const char *storage;  /* from the mapping; NULL: what the volume lies on */
+    const char *disk_key; /* of the source machine */
+    const char *place;    /* of bf_source_locate_disk() */
+};
+bool bf_target_can_adopt(const struct bf_platform *platform);
+/* Findings about adopting this disk.  Fallback of this and the next two:
+ * BF_E_PLATFORM_UNSUPPORTED. */
+int bf_target_adopt_precheck(struct bf_platform *platform, const struct bf_adopt_request *request,
+                             struct bf_findings *findings, struct bf_error *err);
+/* Take it, and note what it holds, so that it can be given back as it was.  At every moment the
+ * volume is to be found by the tag or the place alone.  Somebody has it open: BF_E_IN_USE. */
+int bf_target_adopt_volume(struct bf_platform *platform, const struct bf_adopt_request *request,
+                           char **ret_ref, struct bf_error *err);
+/* Give it back to the source as it was when it was adopted, from wherever an adoption or an earlier
+ * call got to; never adopted: success.  Its machine here is gone (else BF_E_IN_USE). */
+int bf_target_give_back_volume(struct bf_platform *platform, const char *tag, const char *place,
+                               struct bf_error *err);
+
 struct bf_launch_disk {
     const char *clone_ref;
     const struct bf_machine_disk *disk; /* of the source machine */
@@ -97,7 +121,7 @@ struct bf_launch_request {
     bool drill;            /* marked as such; never autostarted */
     unsigned cpus;         /* 0: as the source */
     uint64_t memory_bytes; /* 0: as the source */
-    const char *disk_bus;  /* of all disks; NULL: "virtio" */
+    const char *disk_bus;  /* of all disks ("virtio", "sata", "scsi", "ide"); NULL: "virtio" */
     /* Beside them a small, empty disk on virtio, read-only where the platform can, so that a guest
      * which starts from another bus installs its driver.  It goes with the machine. */
     bool companion;

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "connectors/source.h"
 #include "connectors/target.h"
+#include "daemon/adopt.h"
 #include "daemon/context.h"
 #include "daemon/ladder.h"
 #include "daemon/plan.h"
@@ -73,7 +74,8 @@ int bf_check_run(struct bf_platform *source, struct bf_platform *target, const c
 
     if (bf_platform_machine(source, machine_name, &machine, err) != 0 ||
         bf_source_precheck(source, machine, &findings, err) != 0 ||
-        bf_target_precheck(target, machine, mapping, &findings, err) != 0)
+        bf_target_precheck(target, machine, mapping, &findings, err) != 0 ||
+        bf_adopt_precheck(source, target, machine, policy, mapping, &findings, err) != 0)
         return -1;
     check_disks(machine, mapping, &findings);
     bf_ladder_precheck(target, policy, &findings);

@@ -21,6 +21,7 @@
 #include "connectors/target.h"
 #include "daemon/check.h"
 #include "daemon/context.h"
+#include "daemon/cutover.h"
 #include "daemon/ladder.h"
 #include "daemon/launch.h"
 #include "daemon/launch_boot.h"
@@ -67,7 +68,7 @@ static int check_name_free(struct bf_job *job, struct bf_error *err)
     return -1;
 }
 
-static int precheck(struct bf_job *job, struct bf_error *err)
+int bf_cutover_precheck(struct bf_job *job, struct bf_error *err)
 {
     struct json_object *context = bf_job_context(job);
     bf_auto_free struct bf_launch_nic *nics = NULL;
@@ -171,7 +172,7 @@ static int stop_source(struct bf_job *job, struct bf_error *err)
     return power == BF_POWER_OFF ? 0 : switch_off(job, source, machine_id, err);
 }
 
-static int shut_down(struct bf_job *job, struct bf_error *err)
+int bf_cutover_shut_down(struct bf_job *job, struct bf_error *err)
 {
     struct json_object *context = bf_job_context(job);
 
@@ -193,7 +194,7 @@ static int shut_down(struct bf_job *job, struct bf_error *err)
     return 0;
 }
 
-static int power_on_again(struct bf_job *job, struct bf_error *err)
+int bf_cutover_power_on_again(struct bf_job *job, struct bf_error *err)
 {
     struct json_object *context = bf_job_context(job);
     struct bf_platform *source;
@@ -247,7 +248,7 @@ static int source_still_off(struct bf_job *job, struct bf_error *err)
 }
 
 /* Runs again after a crash of the service, however long that was ago. */
-static int start_when_source_off(struct bf_job *job, struct bf_error *err)
+int bf_cutover_start(struct bf_job *job, struct bf_error *err)
 {
     if (source_still_off(job, err) != 0) {
         if (!from_point(job) || !source_lost(err) || bf_job_stopping(job))
@@ -260,24 +261,20 @@ static int start_when_source_off(struct bf_job *job, struct bf_error *err)
 
 static int climb(struct bf_job *job, struct bf_error *err)
 {
-    return bf_ladder_climb(job, start_when_source_off, err);
+    return bf_ladder_climb(job, bf_cutover_start, err);
 }
 
 /* --- begin, end --- */
 
-static int cutover_begins(struct bf_service *service, struct bf_job *job,
-                          struct bf_replication_row *row, struct bf_error *err)
+int bf_cutover_begins(struct bf_service *service, struct bf_replication_row *row,
+                      struct bf_error *err)
 {
     struct bf_launch_row open = {0};
-    bool has, found;
+    bool found;
 
-    (void)job;
-    if (bf_replication_has_point(service, row->id, &has, err) != 0 ||
-        bf_launch_find_open(service->store, row->id, "cutover", &open, &found, err) != 0)
+    if (bf_launch_find_open(service->store, row->id, "cutover", &open, &found, err) != 0)
         return -1;
     bf_launch_row_done(&open);
-    if (!has)
-        return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "%s has no point yet", row->name);
     if (found)
         return bf_fail(err, BF_E_STATE_FORBIDS, 0,
                        "a launch of a cutover of %s is open; roll it back first", row->name);
@@ -285,9 +282,21 @@ static int cutover_begins(struct bf_service *service, struct bf_job *job,
     return bf_state_set(service, row, BF_STATE_CUTOVER, NULL, err);
 }
 
-static int cutover_ended(struct bf_service *service, struct bf_job *job,
-                         struct bf_replication_row *row, const struct bf_error *failure,
-                         struct bf_error *err)
+static int cutover_begins(struct bf_service *service, struct bf_job *job,
+                          struct bf_replication_row *row, struct bf_error *err)
+{
+    bool has;
+
+    (void)job;
+    if (bf_replication_has_point(service, row->id, &has, err) != 0)
+        return -1;
+    if (!has)
+        return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "%s has no point yet", row->name);
+    return bf_cutover_begins(service, row, err);
+}
+
+int bf_cutover_ended(struct bf_service *service, struct bf_job *job, struct bf_replication_row *row,
+                     enum bf_state idle, const struct bf_error *failure, struct bf_error *err)
 {
     struct json_object *context = bf_job_context(job);
 
@@ -299,18 +308,24 @@ static int cutover_ended(struct bf_service *service, struct bf_job *job,
     bf_replication_schedule(row, bf_utc_us());
     if (bf_context_i64(context, "stopping_us"))
         return bf_state_set(service, row, BF_STATE_ROLLED_BACK, failure, err);
-    return bf_state_set(service, row,
-                        failure->code == BF_E_CANCELLED ? BF_STATE_IDLE : BF_STATE_FAILED, failure,
-                        err);
+    return bf_state_set(service, row, failure->code == BF_E_CANCELLED ? idle : BF_STATE_FAILED,
+                        failure, err);
+}
+
+static int cutover_ended(struct bf_service *service, struct bf_job *job,
+                         struct bf_replication_row *row, const struct bf_error *failure,
+                         struct bf_error *err)
+{
+    return bf_cutover_ended(service, job, row, BF_STATE_IDLE, failure, err);
 }
 
 static const struct bf_step cutover_steps[] = {
-    {"precheck", precheck, NULL, false},
+    {"precheck", bf_cutover_precheck, NULL, false},
     BF_ROUND_STEPS("catch-up "),
-    {"shut-down", shut_down, power_on_again, false},
+    {"shut-down", bf_cutover_shut_down, bf_cutover_power_on_again, false},
     BF_ROUND_STEPS("last "),
     {"round-time", note_round_time, NULL, false},
-    BF_LAUNCH_STEPS(start_when_source_off, climb),
+    BF_LAUNCH_STEPS(bf_cutover_start, climb),
 };
 
 const struct bf_job_kind bf_job_kind_cutover = {

@@ -18,13 +18,13 @@
 
 extern const struct bf_job_kind bf_job_kind_check, bf_job_kind_round, bf_job_kind_launch,
     bf_job_kind_discard, bf_job_kind_cutover, bf_job_kind_confirm, bf_job_kind_rollback,
-    bf_job_kind_remove, bf_job_kind_retention;
+    bf_job_kind_remove, bf_job_kind_retention, bf_job_kind_adopt;
 
 /* Each is defined in the file that tells its story. */
 static const struct bf_job_kind *const kinds[] = {
-    &bf_job_kind_check,    &bf_job_kind_round,   &bf_job_kind_launch,
-    &bf_job_kind_discard,  &bf_job_kind_cutover, &bf_job_kind_confirm,
-    &bf_job_kind_rollback, &bf_job_kind_remove,  &bf_job_kind_retention,
+    &bf_job_kind_check,     &bf_job_kind_round,   &bf_job_kind_launch,   &bf_job_kind_discard,
+    &bf_job_kind_cutover,   &bf_job_kind_confirm, &bf_job_kind_rollback, &bf_job_kind_remove,
+    &bf_job_kind_retention, &bf_job_kind_adopt,
 };
 
 const struct bf_job_kind *bf_job_kind_get(const char *name)

@@ -44,6 +44,12 @@ void bf_launch_time(struct bf_job *job, const char *part, uint64_t ms)
     bf_json_add_u64(timing, part, bf_context_u64(timing, part) + ms);
 }
 
+/* A launch on the source's own volumes, without a point. */
+static bool adopts(struct bf_job *job)
+{
+    return bf_streq(bf_job_kind_of(job)->name, "adopt");
+}
+
 static const struct bf_point_row *point_of(struct bf_job *job)
 {
     uint64_t number = bf_context_u64(bf_launch_context(job), "point");
@@ -83,7 +89,9 @@ int bf_launch_plan(struct bf_job *job, struct bf_error *err)
     if (!point && number)
         return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "there is no point %llu",
                        (unsigned long long)number);
-    if (!point)
+    if (adopts(job))
+        point = NULL;
+    else if (!point)
         return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "there is no point yet");
     if (!bf_job_inputs(job)->machine)
         return bf_fail(err, BF_E_INTERNAL, 0, "the machine was never described");
@@ -94,8 +102,8 @@ int bf_launch_plan(struct bf_job *job, struct bf_error *err)
     bf_uuid_new(id);
     bf_json_add_string(launch, "id", id);
     bf_json_add_string(launch, "kind", bf_launch_is_drill(job) ? "drill" : "cutover");
-    bf_json_add_string(launch, "point_id", point->id);
-    bf_json_add_u64(launch, "point", point->number);
+    bf_json_add_string(launch, "point_id", point ? point->id : NULL);
+    bf_json_add_u64(launch, "point", point ? point->number : 0);
     bf_json_add_string(launch, "machine_name", name);
     bf_json_add_i64(launch, "started_us", bf_utc_us());
     return bf_launch_put(job, "starting", err);
@@ -382,6 +390,18 @@ static struct bf_launch_disk *launch_disks(struct bf_job *job, size_t *ret_count
     return disks;
 }
 
+/* Volumes that were not converted stay on the bus that the guest knows. */
+static const char *disk_bus(struct bf_job *job)
+{
+    const struct bf_inputs *inputs = bf_job_inputs(job);
+
+    if (bf_ladder_on_sata(job))
+        return "sata";
+    if (inputs->mapping.disk_bus || !adopts(job) || inputs->machine->disk_count == 0)
+        return inputs->mapping.disk_bus;
+    return inputs->machine->disks[0].bus;
+}
+
 int bf_launch_create(struct bf_job *job, struct bf_error *err)
 {
     struct json_object *launch = bf_launch_context(job);
@@ -392,16 +412,15 @@ int bf_launch_create(struct bf_job *job, struct bf_error *err)
     bf_auto_free char *tag = NULL;
     bf_auto_free char *ref = NULL;
     bf_auto_free char *vars = NULL;
-    struct bf_launch_request request = {
-        .name = name,
-        .machine = inputs->machine,
-        .drill = bf_launch_is_drill(job),
-        .cpus = (unsigned)inputs->mapping.cpus,
-        .memory_bytes = inputs->mapping.memory_bytes,
-        .disk_bus = bf_ladder_on_sata(job) ? "sata" : inputs->mapping.disk_bus,
-        .companion = bf_ladder_on_sata(job),
-        .flavor = inputs->mapping.flavor,
-        .security_groups = inputs->mapping.security_groups};
+    struct bf_launch_request request = {.name = name,
+                                        .machine = inputs->machine,
+                                        .drill = bf_launch_is_drill(job),
+                                        .cpus = (unsigned)inputs->mapping.cpus,
+                                        .memory_bytes = inputs->mapping.memory_bytes,
+                                        .disk_bus = disk_bus(job),
+                                        .companion = bf_ladder_on_sata(job),
+                                        .flavor = inputs->mapping.flavor,
+                                        .security_groups = inputs->mapping.security_groups};
     struct bf_platform *target;
     uint64_t since_ms = bf_now_ms();
 

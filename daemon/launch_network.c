@@ -16,7 +16,8 @@ static struct json_object *find_network(struct json_object *resources, const cha
     for (size_t i = 0; i < json_object_array_length(networks); i++) {
         struct json_object *network = json_object_array_get_idx(networks, i);
 
-        if (bf_streq(bf_context_text(network, "name"), name))
+        if (bf_streq(bf_context_text(network, "name"), name) ||
+            bf_streq(bf_context_text(network, "id"), name))
             return network;
     }
     return NULL;

@@ -47,6 +47,9 @@ static int tell(struct bf_service *service, const struct put_launch *put,
 {
     bool failed = bf_streq(put->state, "failed");
     bf_auto_json *data = json_object_new_object();
+    bf_auto_free char *what =
+        row->point_id ? bf_xasprintf("point %llu", (unsigned long long)row->point_number)
+                      : bf_xstrdup("the source's own volumes");
 
     if (bf_streq(put->state, "running"))
         return 0;
@@ -56,9 +59,8 @@ static int tell(struct bf_service *service, const struct put_launch *put,
     bf_json_add_u64(data, "point", row->point_number);
     bf_json_add_stored(data, "evidence", row->evidence);
     return bf_service_event(service, put->job->inputs.replication.name, failed ? "error" : "info",
-                            "launch", data, err, "%s of point %llu as %s: %s%s", row->kind,
-                            (unsigned long long)row->point_number, row->machine_name, row->state,
-                            shown_by(put->job));
+                            "launch", data, err, "%s of %s as %s: %s%s", row->kind, what,
+                            row->machine_name, row->state, shown_by(put->job));
 }
 
 static int store_launch(struct bf_service *service, void *user, struct bf_error *err)

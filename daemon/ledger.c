@@ -405,6 +405,8 @@ int bf_removal_run(const struct bf_removal *removal, struct bf_platform *platfor
         return remove_at_source(removal, tag, platform, err);
     if (bf_streq(row->kind, "layer"))
         return remove_layer(removal, tag, platform, err);
+    if (bf_streq(row->kind, "adoption")) /* never deleted: the volume is the source's */
+        return bf_target_give_back_volume(platform, tag, row->owner, err);
     if (!remover(row->kind))
         return bf_fail(err, BF_E_INTERNAL, 0, "the ledger holds a '%s', which nobody can remove",
                        row->kind);

@@ -11,7 +11,8 @@
  * row after that: what is left under the same tag; ref: the baseline's text volume    on the
  * target; owner: none layer     what one round wrote on one volume, later its point; owner: ledger
  * id of the volume, ref: the point's, once it is one clone     owner: none machine   launched;
- * owner: none
+ * owner: none adoption  a volume of the source that the target has taken; owner: its place, from
+ * which it is found and given back, made or not
  *
  * Invariant 5: nothing that is not in the ledger is ever deleted. Removal takes a row, never a
  * name.

@@ -14,6 +14,8 @@
 #define TIB (UINT64_C(1) << 40)
 
 /* clang-format off */
+static const char *const transfer_words[] = {
+    [BF_TRANSFER_COPY] = "copy", [BF_TRANSFER_ADOPT] = "adopt", [BF_TRANSFER_MAX] = NULL};
 static const char *const quiesce_words[] = {
     [BF_QUIESCE_TRY] = "try", [BF_QUIESCE_REQUIRE] = "require", [BF_QUIESCE_OFF] = "off",
     [BF_QUIESCE_MAX] = NULL};
@@ -38,6 +40,7 @@ _Static_assert(sizeof(enum bf_quiesce) == sizeof(unsigned) &&
                    sizeof(enum bf_convert_mode) == sizeof(unsigned) &&
                    sizeof(enum bf_shutdown) == sizeof(unsigned) &&
                    sizeof(enum bf_evidence) == sizeof(unsigned) &&
+                   sizeof(enum bf_transfer) == sizeof(unsigned) &&
                    sizeof(enum bf_ladder) == sizeof(unsigned) &&
                    sizeof(enum bf_on_failure) == sizeof(unsigned),
                "choices are read and written as unsigned");
@@ -45,6 +48,7 @@ _Static_assert(sizeof(enum bf_quiesce) == sizeof(unsigned) &&
 /* clang-format off */
 #define AT(member) .offset = offsetof(struct bf_policy, member)
 static const struct bf_member policy_members[] = {
+    {"transfer", BF_MEMBER_CHOICE, false, AT(transfer), .words = transfer_words, .standard = BF_TRANSFER_COPY},
     {"interval", BF_MEMBER_DURATION, true, AT(interval_s), .min = 1, .max = 366 * DAY_S, .standard = 15 * MINUTE_S},
     {"windows", BF_MEMBER_WINDOWS, true, AT(windows)},
     {"keep_points", BF_MEMBER_COUNT, false, AT(keep_points), .min = 1, .max = 500, .standard = 3},

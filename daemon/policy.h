@@ -26,6 +26,10 @@ enum bf_shutdown { BF_SHUTDOWN_ASK = 0, BF_SHUTDOWN_OFF, BF_SHUTDOWN_MAX };
 /* What happens to the source when a cutover fails behind its shutdown. */
 enum bf_on_failure { BF_ON_FAILURE_RESTART_SOURCE = 0, BF_ON_FAILURE_LEAVE_OFF, BF_ON_FAILURE_MAX };
 
+/* How the disks get to the target: a replica by rounds, or the source's own volumes at the cutover
+ * (daemon/adopt.h). */
+enum bf_transfer { BF_TRANSFER_COPY = 0, BF_TRANSFER_ADOPT, BF_TRANSFER_MAX };
+
 /* What has to show that a launch booted. */
 enum bf_evidence {
     BF_EVIDENCE_TRY =
@@ -41,6 +45,7 @@ enum bf_evidence {
 enum bf_ladder { BF_LADDER_VIRTIO = 0, BF_LADDER_SATA_FIRST, BF_LADDER_MAX };
 
 struct bf_policy {
+    enum bf_transfer transfer;     /* default copy */
     uint64_t interval_s;           /* between round starts; default 15 min; 0: none, manual only */
     struct bf_windows windows;     /* scheduled rounds start only inside; empty: any time */
     uint64_t keep_points;          /* default 3 */

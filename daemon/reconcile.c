@@ -168,7 +168,8 @@ static bool needed(const struct needs *needs, const struct bf_ledger_row *row)
         return layer_needed(needs, row);
     if (bf_streq(row->kind, "baseline"))
         return needs->replication.baseline && bf_streq(needs->replication.baseline, row->ref);
-    if (bf_streq(row->kind, "clone") || bf_streq(row->kind, "machine"))
+    if (bf_streq(row->kind, "clone") || bf_streq(row->kind, "machine") ||
+        bf_streq(row->kind, "adoption"))
         return launch_needed(needs, row);
     return false; /* a snapshot without a round */
 }
@@ -246,7 +247,7 @@ static bool has_chore(const char *id, void *user)
 static int collect(struct janitor *janitor, struct bf_error *err)
 {
     /* What hangs on another thing first: machine, clone, layer, volume; then the source's. */
-    static const char *const order[] = {"machine", "clone",    "layer",
+    static const char *const order[] = {"machine", "adoption", "clone",   "layer",
                                         "volume",  "snapshot", "baseline"};
     struct bf_service *service = janitor->service;
     struct bf_ledger_row *rows = NULL;

@@ -35,6 +35,14 @@ void bf_replication_schedule(struct bf_replication_row *row, int64_t last_start_
     row->next_round_us = bf_schedule_next(&policy, last_start_us, bf_utc_us());
 }
 
+bool bf_replication_adopts(const struct bf_replication_row *row)
+{
+    bf_auto_policy policy = {0};
+
+    policy_of(row, &policy);
+    return policy.transfer == BF_TRANSFER_ADOPT;
+}
+
 int bf_replication_has_point(struct bf_service *service, const char *replication_id, bool *ret_has,
                              struct bf_error *err)
 {
@@ -60,6 +68,11 @@ int bf_replication_round_begins(struct bf_service *service, struct bf_job *job,
     bool has;
 
     (void)job;
+    if (bf_replication_adopts(row))
+        return bf_fail(err, BF_E_STATE_FORBIDS, 0,
+                       "the policy of %s is to adopt the volumes: nothing is copied before the "
+                       "cutover",
+                       row->name);
     if (bf_replication_has_point(service, row->id, &has, err) != 0)
         return -1;
     to = has ? BF_STATE_SYNCING : BF_STATE_SEEDING;

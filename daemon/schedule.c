@@ -8,7 +8,7 @@
 
 int64_t bf_schedule_next(const struct bf_policy *policy, int64_t last_start_us, int64_t now_us)
 {
-    if (policy->interval_s == 0)
+    if (policy->interval_s == 0 || policy->transfer == BF_TRANSFER_ADOPT)
         return 0;
     int64_t due = now_us;
     if (last_start_us > 0)

@@ -191,6 +191,8 @@ struct json_object *bf_ledger_row_json(struct bf_service *service, const struct 
     bf_json_add_string(json, "kind", row->kind);
     bf_json_add_string(json, "state", row->state);
     bf_json_add_string(json, "name", row->name);
+    if (bf_streq(row->kind, "adoption")) /* for an admin who has to do it by hand */
+        bf_json_add_stored(json, "place", row->owner);
     bf_json_add_utc(json, "created_at", row->created_us);
     return json;
 }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "daemon/adopt.h"
 #include "daemon/check.h"
 #include "daemon/context.h"
 #include "daemon/job.h"
@@ -47,7 +48,8 @@ int bf_replicate_parse(struct json_object *body, struct bf_replicate *ret, struc
         bf_mapping_from_json(mapping, &replicate.mapping, err) != 0 ||
         bf_policy_from_json(policy, &replicate.policy, err) != 0 ||
         bf_drill_check(&replicate.policy, &replicate.mapping, err) != 0 ||
-        bf_ladder_check(&replicate.policy, &replicate.mapping, err) != 0)
+        bf_ladder_check(&replicate.policy, &replicate.mapping, err) != 0 ||
+        bf_adopt_check(&replicate.policy, err) != 0)
         return -1;
     replicate.source = bf_xstrdup(source);
     replicate.machine = bf_xstrdup(machine);
@@ -144,7 +146,7 @@ int bf_replicate_make(struct bf_service *service, const struct bf_replicate *rep
     if (r == 0)
         r = add_and_check(service, &row, blocked, err);
     bf_json_add_string(params, "trigger", "seed");
-    if (r == 0 && replicate->start)
+    if (r == 0 && replicate->start && replicate->policy.transfer == BF_TRANSFER_COPY)
         r = bf_job_start(service, "round", row.id, params, NULL, err);
     if (r == 0)
         r = bf_service_replication(service, row.id, ret_json, err);
@@ -190,7 +192,9 @@ static int merge(struct bf_replication_row *row, struct json_object *body, struc
         free(row->mapping);
         row->mapping = bf_xstrdup(bf_json_text(merged));
     }
-    return bf_drill_check(policy, &mapping, err) != 0 ? -1 : bf_ladder_check(policy, &mapping, err);
+    return bf_drill_check(policy, &mapping, err) != 0 || bf_ladder_check(policy, &mapping, err) != 0
+               ? -1
+               : bf_adopt_check(policy, err);
 }
 
 static int reschedule(struct bf_service *service, struct bf_replication_row *row,

@@ -123,6 +123,12 @@ static int do_cutover(struct bf_service *service, struct bf_replication_row *row
         return bf_fail(err, BF_E_CONFIRM_NEEDED, 0,
                        "a cutover switches machine %s off; \"yes\": true confirms it",
                        row->machine_name);
+    if (bf_replication_adopts(row)) {
+        if (bf_context_u64(body, "point"))
+            return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "%s adopts its volumes and has no points",
+                           row->name);
+        return bf_job_start(service, "adopt", row->id, body, ret_job, err);
+    }
     if (bf_state_of(row) == BF_STATE_SYNCING && bf_job_find(service, row->id, false))
         return bf_job_wait(service, "cutover", row->id, body, ret_job, err);
     return bf_job_start(service, "cutover", row->id, body, ret_job, err);

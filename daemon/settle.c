@@ -241,7 +241,8 @@ const struct bf_job_kind bf_job_kind_rollback = {
 
 static int remove_launches(struct bf_job *job, struct bf_error *err)
 {
-    if (bf_ledger_remove_kind(job, "machine", err) != 0)
+    if (bf_ledger_remove_kind(job, "machine", err) != 0 ||
+        bf_ledger_remove_kind(job, "adoption", err) != 0)
         return -1;
     return bf_ledger_remove_kind(job, "clone", err);
 }

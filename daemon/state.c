@@ -30,13 +30,14 @@ static const char *const verb_texts[] = {
 /* From each state, the states it can become. */
 static const unsigned transitions[BF_STATE_MAX] = {
     [BF_STATE_NEW]             = S(CHECKED) | S(BLOCKED) | S(FAILED),
-    [BF_STATE_CHECKED]         = S(BLOCKED) | S(SEEDING) | S(PAUSED) | S(FAILED),
+    [BF_STATE_CHECKED]         = S(BLOCKED) | S(SEEDING) | S(PAUSED) | S(CUTOVER) | S(FAILED),
     [BF_STATE_BLOCKED]         = S(CHECKED) | S(FAILED),
     [BF_STATE_SEEDING]         = S(IDLE) | S(CHECKED) | S(PAUSED) | S(FAILED),
     [BF_STATE_IDLE]            = S(SYNCING) | S(PAUSED) | S(CUTOVER) | S(FAILED),
     [BF_STATE_SYNCING]         = S(IDLE) | S(PAUSED) | S(ROLLED_BACK) | S(FAILED),
     [BF_STATE_PAUSED]          = S(IDLE) | S(CHECKED) | S(CUTOVER) | S(FAILED),
-    [BF_STATE_CUTOVER]         = S(CONFIRM_PENDING) | S(IDLE) | S(ROLLED_BACK) | S(FAILED),
+    [BF_STATE_CUTOVER]         = S(CONFIRM_PENDING) | S(CHECKED) | S(IDLE) | S(ROLLED_BACK) |
+                                 S(FAILED),
     [BF_STATE_CONFIRM_PENDING] = S(DONE) | S(ROLLED_BACK) | S(FAILED),
     [BF_STATE_DONE]            = 0,
     [BF_STATE_ROLLED_BACK]     = S(SYNCING) | S(PAUSED) | S(CUTOVER) | S(FAILED),
@@ -51,7 +52,8 @@ static const unsigned transitions[BF_STATE_MAX] = {
  * "sync" means that one, and "cutover" waits for its end. */
 static const unsigned verbs[BF_STATE_MAX] = {
     [BF_STATE_NEW]             = V(CHECK) | V(CANCEL) | V(REMOVE),
-    [BF_STATE_CHECKED]         = V(CHECK) | V(SYNC) | V(PAUSE) | V(CANCEL) | V(REMOVE),
+    [BF_STATE_CHECKED]         = V(CHECK) | V(SYNC) | V(PAUSE) | V(CANCEL) | V(CUTOVER) |
+                                 V(REMOVE),
     [BF_STATE_BLOCKED]         = V(CHECK) | V(CANCEL) | V(REMOVE),
     [BF_STATE_SEEDING]         = V(SYNC) | V(PAUSE) | V(CANCEL),
     [BF_STATE_IDLE]            = V(CHECK) | V(SYNC) | V(PAUSE) | V(CANCEL) | V_POINTS |

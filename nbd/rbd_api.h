@@ -53,6 +53,7 @@
     X(rbd_open) \
     X(rbd_open_by_id_read_only) \
     X(rbd_open_read_only) \
+    X(rbd_rename) \
     X(rbd_snap_list) \
     X(rbd_snap_list_end) \
     X(rbd_snap_rollback) \

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* blockferry-rbd VERB URI: what the service needs of an RBD image besides its bytes.
+/* blockferry-rbd VERB URI [NAME]: what the service needs of an RBD image besides its bytes.
  *
- *   info URI            {"size", "fsid", "parent", "fast_diff"}
+ *   info URI            {"size", "fsid", "parent", "fast_diff", "snapshots"}
  *   settle URI          nobody has it open, or had to be waited for; else it is in use
  *   rollback URI@SNAP   the image becomes what the snapshot holds; nobody else may have it open or
  *                       locked, and who has is named within seconds (nbd/rbd_claim.h)
  *   flatten URI         the image no longer needs its parent; a machine may be running on it
+ *   rename URI NAME     the image is called NAME, also when an earlier call made it so; nobody else
+ *                       may have it open
  *
  * A program of its own, so that librbd never runs in the service.  Its answer is one line of JSON
  * on standard output, {"code", "message"} when it failed; the exit status is 0 if there is an
@@ -15,6 +17,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -42,6 +45,15 @@ static int fail(const struct bf_rbd_link *link, int rc, const char *doing, struc
                    "%s: cannot %s", link->name, doing);
 }
 
+/* Asked for one more than there is room for, librbd says how many there would have to be. */
+static int count_snapshots(const struct bf_rbd_link *link)
+{
+    rbd_snap_info_t room[1];
+    int max = bf_array_length(room);
+
+    return bf_ceph.rbd_snap_list(link->image, room, &max) == -ERANGE ? max - 1 : 0;
+}
+
 static int do_info(struct bf_uri *uri, struct json_object *answer, struct bf_error *err)
 {
     auto_link *link = NULL;
@@ -58,6 +70,7 @@ static int do_info(struct bf_uri *uri, struct json_object *answer, struct bf_err
     if (rc < 0)
         return fail(link, rc, "look at the image", err);
     bf_json_add_u64(answer, "size", link->size);
+    bf_json_add_i64(answer, "snapshots", count_snapshots(link));
     bf_json_add_string(answer, "fsid", fsid);
     bf_json_add_bool(answer, "parent", overlap > 0);
     bf_json_add_bool(answer, "fast_diff",
@@ -105,6 +118,31 @@ static int do_flatten(struct bf_uri *uri, struct json_object *answer, struct bf_
     return rc < 0 ? fail(link, rc, "flatten", err) : 0;
 }
 
+/* The image is claimed under its old name first, so that it is not taken away from somebody who
+ * writes to it.  When there is none of that name, it must have the new one already. */
+static int do_rename(struct bf_uri *uri, const char *name, struct bf_error *err)
+{
+    auto_link *link = NULL;
+    auto_link *renamed = NULL;
+    bf_auto_error absent = BF_ERROR_INIT;
+
+    if (uri->rbd_snapshot || name[0] == '\0' || strpbrk(name, "/@?"))
+        return bf_fail(err, BF_E_URI, 0, "\"%s\" cannot be the name of an image", name);
+    if (bf_rbd_link_open(uri, true, DEADLINE_MS, -1, &link, &absent) == 0) {
+        int rc = bf_ceph.rbd_rename(link->io, uri->rbd_image, name);
+
+        return rc < 0 ? fail(link, rc, "rename the image", err) : 0;
+    }
+    free(uri->rbd_image);
+    uri->rbd_image = bf_xstrdup(name);
+    if (absent.code == BF_E_ENDPOINT_OPEN &&
+        bf_rbd_link_open(uri, false, DEADLINE_MS, -1, &renamed, err) == 0)
+        return 0;
+    bf_error_clear(err);
+    bf_error_move(err, &absent);
+    return -1;
+}
+
 static const struct {
     const char *name;
     int (*run)(struct bf_uri *uri, struct json_object *answer, struct bf_error *err);
@@ -115,7 +153,8 @@ static const struct {
     {"flatten", do_flatten},
 };
 
-static int run(const char *verb, const char *text, struct json_object *answer, struct bf_error *err)
+static int run(const char *verb, const char *text, const char *name, struct json_object *answer,
+               struct bf_error *err)
 {
     __attribute__((cleanup(uri_done_at))) struct bf_uri uri = {0};
 
@@ -125,6 +164,9 @@ static int run(const char *verb, const char *text, struct json_object *answer, s
         return bf_fail(err, BF_E_URI, 0, "%s is not the URI of an RBD image", text);
     if (bf_ceph_load(err))
         return -1;
+    if (name)
+        return bf_streq(verb, "rename") ? do_rename(&uri, name, err)
+                                        : bf_fail(err, BF_E_BAD_INPUT, 0, "%s takes no name", verb);
     for (size_t i = 0; i < bf_array_length(verbs); i++)
         if (bf_streq(verbs[i].name, verb))
             return verbs[i].run(&uri, answer, err);
@@ -137,12 +179,14 @@ int main(int argc, char *argv[])
     bf_auto_error err = BF_ERROR_INIT;
 
     bf_log_open("blockferry-rbd", BF_LOG_NOTICE);
-    if (argc != 3) {
-        fputs("usage: blockferry-rbd info|settle|rollback|flatten URI\n", stderr);
+    if (argc != 3 && argc != 4) {
+        fputs("usage: blockferry-rbd info|settle|rollback|flatten URI\n"
+              "       blockferry-rbd rename URI NAME\n",
+              stderr);
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
-    if (run(argv[1], argv[2], answer, &err)) {
+    if (run(argv[1], argv[2], argv[3], answer, &err)) {
         bf_json_add_string(answer, "code", bf_error_id(err.code));
         bf_json_add_string(answer, "message", err.message);
     }

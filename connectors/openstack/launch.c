@@ -124,6 +124,8 @@ static struct json_object *hardware(const struct bf_launch_request *request)
     if (machine->firmware == BF_FIRMWARE_UEFI_SECURE)
         bf_json_add_string(metadata, "os_secure_boot", "required");
     bf_json_add_string(metadata, "hw_disk_bus", request->disk_bus ? request->disk_bus : "virtio");
+    if (bf_streq(request->disk_bus, "scsi")) /* else QEMU's LSI, which few guests know */
+        bf_json_add_string(metadata, "hw_scsi_model", "virtio-scsi");
     bf_json_add_string(metadata, "hw_vif_model", "virtio");
     if (machine->guest_os)
         bf_json_add_string(metadata, "os_type", windows ? "windows" : "linux");

@@ -120,7 +120,8 @@ static int hand_over_volumes(struct bf_cloud *cloud, struct json_object *ref, st
         bf_auto_free char *name = bf_xasprintf("%s-%zu", bf_cloud_text(ref, "name"), i);
         bf_auto_free char *path = id ? bf_xasprintf("/volumes/%s", id) : NULL;
 
-        if (path && (bf_cinder_rename(cloud, path, name, err) < 0 ||
+        if (path && (bf_cloud_keep_adopted(cloud, id, err) < 0 ||
+                     bf_cinder_rename(cloud, path, name, err) < 0 ||
                      bf_cinder_set_metadata(cloud, path, BF_CLOUD_KIND_KEY, NULL, err) < 0 ||
                      bf_cinder_set_metadata(cloud, path, BF_CLOUD_TAG_KEY, NULL, err) < 0))
             return -1;

@@ -67,13 +67,35 @@ static bool has_router(struct json_object *router_ports, const char *network_id)
     return false;
 }
 
+/* An admin is shown the networks of all projects, among which names come again; a machine of a
+ * project belongs on those that the project's members see. */
+static int project_networks(struct bf_cloud *cloud, struct json_object **ret_networks,
+                            struct bf_error *err)
+{
+    bf_auto_json *all = NULL;
+    bf_auto_json *usable = json_object_new_array();
+
+    if (collect(cloud, "/networks", "networks", &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(all); i++) {
+        struct json_object *network = json_object_array_get_idx(all, i);
+        const char *project = bf_cloud_text(network, "project_id");
+
+        if (!cloud->admin || !project || bf_streq(project, cloud->project_id) ||
+            bf_cloud_bool(network, "shared") || bf_cloud_bool(network, "router:external"))
+            json_object_array_add(usable, json_object_get(network));
+    }
+    *ret_networks = bf_steal(usable);
+    return 0;
+}
+
 int bf_neutron_networks(struct bf_cloud *cloud, struct json_object **ret_networks,
                         struct bf_error *err)
 {
     bf_auto_json *networks = NULL;
     bf_auto_json *ports = NULL;
 
-    if (collect(cloud, "/networks", "networks", &networks, err) < 0 ||
+    if (project_networks(cloud, &networks, err) < 0 ||
         collect(cloud, "/ports?fields=device_owner&fields=network_id", "ports", &ports, err) < 0)
         return -1;
     for (size_t i = 0; i < json_object_array_length(networks); i++) {
@@ -96,7 +118,7 @@ int bf_neutron_network(struct bf_cloud *cloud, const char *name, struct json_obj
     struct json_object *found = NULL;
     unsigned count = 0;
 
-    if (collect(cloud, "/networks", "networks", &networks, err) < 0)
+    if (project_networks(cloud, &networks, err) < 0)
         return -1;
     for (size_t i = 0; i < json_object_array_length(networks); i++) {
         struct json_object *network = json_object_array_get_idx(networks, i);

@@ -4,8 +4,8 @@
 
 #include "connectors/openstack/cloud.h"
 
-/* Every network the project sees, each with a member "blockferry_isolated": nothing but its own
- * ports is reached from it. */
+/* Every network the project sees (an admin: no other project's), each with a member
+ * "blockferry_isolated": nothing but its own ports is reached from it. */
 int bf_neutron_networks(struct bf_cloud *cloud, struct json_object **ret_networks,
                         struct bf_error *err);
 /* By name or id; none or several of the name: BF_E_NO_SUCH_NETWORK. */

@@ -10,6 +10,7 @@
 #include "base/text.h"
 
 #define INFO_MS 60000
+#define RENAME_MS (UINT64_C(3) * 60 * 1000)
 #define OUTPUT_MAX ((size_t)64 << 10)
 
 void bf_rbd_place_done(struct bf_rbd_place *place)
@@ -78,7 +79,7 @@ char *bf_rbd_snapshot_name(const char *snapshot_id)
 /* --- the helper: librbd runs in a process of its own, as everywhere --- */
 
 /* Its last line is {"event": "done", ...} or an error event, as blockferry-copy's. */
-static int run_helper(struct bf_cloud *cloud, const char *verb, const char *uri,
+static int run_helper(struct bf_cloud *cloud, const char *verb, const char *uri, const char *name,
                       struct bf_deadline deadline, struct json_object **ret_answer,
                       struct bf_error *err)
 {
@@ -89,7 +90,7 @@ static int run_helper(struct bf_cloud *cloud, const char *verb, const char *uri,
 
     if (bf_program_find("blockferry-rbd", &program, err) < 0)
         return -1;
-    const char *argv[] = {program, verb, uri, NULL};
+    const char *argv[] = {program, verb, uri, name, NULL};
     if (bf_process_run(argv, NULL, deadline, bf_platform_cancel_fd(&cloud->base), OUTPUT_MAX,
                        &output, err) < 0)
         return bf_fail_in(err, "blockferry-rbd %s %s", verb, uri);
@@ -110,12 +111,13 @@ int bf_rbd_place_info(struct bf_cloud *cloud, const char *uri, struct bf_rbd_inf
 {
     bf_auto_json *answer = NULL;
 
-    if (run_helper(cloud, "info", uri, bf_deadline_in(INFO_MS), &answer, err) < 0)
+    if (run_helper(cloud, "info", uri, NULL, bf_deadline_in(INFO_MS), &answer, err) < 0)
         return -1;
     const char *fsid = bf_cloud_text(answer, "fsid");
     ret_info->size_bytes = bf_cloud_number(answer, "size");
     ret_info->has_parent = bf_cloud_bool(answer, "parent");
     ret_info->fast_diff = bf_cloud_bool(answer, "fast_diff");
+    ret_info->snapshots = bf_cloud_number(answer, "snapshots");
     snprintf(ret_info->fsid, sizeof(ret_info->fsid), "%s", fsid ? fsid : "");
     return 0;
 }
@@ -125,5 +127,34 @@ int bf_rbd_place_do(struct bf_cloud *cloud, const char *verb, const char *uri,
 {
     bf_auto_json *answer = NULL;
 
-    return run_helper(cloud, verb, uri, deadline, &answer, err);
+    return run_helper(cloud, verb, uri, NULL, deadline, &answer, err);
+}
+
+int bf_rbd_place_rename(struct bf_cloud *cloud, const struct bf_rbd_place *place, const char *name,
+                        struct bf_error *err)
+{
+    bf_auto_free char *uri = bf_rbd_place_uri(cloud, place, NULL);
+    bf_auto_json *answer = NULL;
+
+    return run_helper(cloud, "rename", uri, name, bf_deadline_in(RENAME_MS), &answer, err);
+}
+
+int bf_rbd_place_write(struct bf_cloud *cloud, const struct bf_rbd_place *place, char **ret_text,
+                       struct bf_error *err)
+{
+    bf_auto_free char *uri = bf_rbd_place_uri(cloud, place, NULL);
+    bf_auto_json *json = json_object_new_object();
+    struct bf_rbd_info info = {0};
+
+    if (bf_rbd_place_info(cloud, uri, &info, err) < 0)
+        return -1;
+    bf_json_add_string(json, "store", BF_RBD_STORE);
+    bf_json_add_string(json, "cluster", info.fsid);
+    bf_json_add_string(json, "pool", place->pool);
+    bf_json_add_string(json, "image", place->image);
+    bf_json_add_u64(json, "size", info.size_bytes);
+    bf_json_add_u64(json, "snapshots", info.snapshots);
+    bf_json_add_bool(json, "parent", info.has_parent);
+    *ret_text = bf_xstrdup(bf_json_text(json));
+    return 0;
 }

@@ -94,6 +94,7 @@ static int add_networks(struct bf_cloud *cloud, struct json_object *resources, s
         const char *name = bf_cloud_text(network, "name");
 
         bf_json_add_string(object, "name", name && *name ? name : bf_cloud_text(network, "id"));
+        bf_json_add_string(object, "id", bf_cloud_text(network, "id"));
         bf_json_add_bool(object, "isolated", bf_cloud_bool(network, "blockferry_isolated"));
         json_object_array_add(array, object);
     }
@@ -161,6 +162,9 @@ static const struct bf_target_ops target_ops = {
     .open_clone = bf_cloud_open_clone,
     .delete_clone = bf_cloud_delete_clone,
     .detach_clone = bf_cloud_detach_clone,
+    .adopt_precheck = bf_cloud_adopt_precheck,
+    .adopt_volume = bf_cloud_adopt_volume,
+    .give_back_volume = bf_cloud_give_back_volume,
     .create_machine = bf_cloud_create_machine,
     .takes_companion = true,
     .machine_id = bf_cloud_machine_id,

@@ -42,14 +42,42 @@ struct json_object *bf_cinder_pool_of(struct json_object *pools, const char *bac
     return NULL;
 }
 
-char *bf_cinder_pool_fsid(struct json_object *pool)
+/* Of "ceph:CONF:FSID:USER:POOL", counted from 0. */
+static char *location_part(struct json_object *pool, unsigned number)
 {
     const char *at = bf_cloud_text(pool, "capabilities/location_info");
 
     if (!at || !bf_starts_with(at, "ceph:"))
         return NULL;
-    at = strchr(at + 5, ':'); /* behind the configuration's path */
-    return at ? bf_xasprintf("%.*s", (int)strcspn(at + 1, ":"), at + 1) : NULL;
+    for (; at && number; number--) {
+        at = strchr(at, ':');
+        at = at ? at + 1 : NULL;
+    }
+    return at ? bf_xasprintf("%.*s", (int)strcspn(at, ":"), at) : NULL;
+}
+
+char *bf_cinder_pool_fsid(struct json_object *pool)
+{
+    return location_part(pool, 2);
+}
+
+char *bf_cinder_pool_user(struct json_object *pool)
+{
+    return location_part(pool, 3);
+}
+
+struct json_object *bf_cinder_pool_on(struct json_object *pools, const char *fsid,
+                                      const char *rbd_pool)
+{
+    for (size_t i = 0; i < json_object_array_length(pools); i++) {
+        struct json_object *pool = json_object_array_get_idx(pools, i);
+        bf_auto_free char *cluster = location_part(pool, 2);
+        bf_auto_free char *name = location_part(pool, 4);
+
+        if (cluster && bf_streq(cluster, fsid) && name && bf_streq(name, rbd_pool))
+            return pool;
+    }
+    return NULL;
 }
 
 /* --- limits --- */

@@ -12,6 +12,12 @@ struct json_object *bf_cinder_pool_of(struct json_object *pools, const char *bac
  * frees. */
 char *bf_cinder_pool_fsid(struct json_object *pool);
 
+/* Whom the cluster knows this pool's Cinder as; NULL: not told.  Caller frees. */
+char *bf_cinder_pool_user(struct json_object *pool);
+/* The pool that lies in this pool of this Ceph cluster; NULL: none.  Borrowed. */
+struct json_object *bf_cinder_pool_on(struct json_object *pools, const char *fsid,
+                                      const char *rbd_pool);
+
 /* {"volumes": {"limit", "used"}, ...}: volumes, gigabytes, snapshots, per_volume_gigabytes,
  * instances, cores, ram, ports.  What has no limit, or is not told, is left out. */
 int bf_cloud_limits(struct bf_cloud *cloud, struct json_object **ret_limits, struct bf_error *err);

@@ -205,6 +205,31 @@ static int source_snapshot(struct bf_platform *platform, const struct bf_snapsho
     return 0;
 }
 
+/* --- for adoption --- */
+
+static int source_locate_disk(struct bf_platform *platform, const char *machine_id, const char *key,
+                              char **ret_place, struct bf_error *err)
+{
+    struct bf_cloud *cloud = bf_cloud_of(platform);
+    bf_auto_json *server = NULL;
+    bf_auto_json *volumes = NULL;
+    bf_auto_json *connection = NULL;
+    bf_auto_rbd_place place = {0};
+
+    if (bf_nova_server(cloud, machine_id, &server, err) < 0 ||
+        bf_cloud_server_volumes(cloud, server, &volumes, err) < 0)
+        return -1;
+    struct json_object *item = volume_of_key(volumes, key);
+    const char *attachment = bf_cloud_id(item, "attachment");
+    if (!attachment)
+        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0, "disk %s is not an attached volume", key);
+    if (bf_cinder_connection(cloud, attachment, &connection, err) < 0 ||
+        bf_rbd_place_read(cloud, connection, &place, err) < 0 ||
+        bf_rbd_place_write(cloud, &place, ret_place, err) < 0)
+        return bf_fail_in(err, "disk %s", key);
+    return 0;
+}
+
 /* --- reading --- */
 
 static int source_open_disk(struct bf_platform *platform, const char *snapshot_ref, const char *key,
@@ -297,4 +322,5 @@ const struct bf_source_ops bf_cloud_source_ops = {
     .release = source_release,
     .release_tag = source_release_tag,
     .drop_baseline = source_drop_baseline,
+    .locate_disk = source_locate_disk,
 };

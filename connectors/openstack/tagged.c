@@ -95,9 +95,11 @@ static int on_volume(struct json_object *volume, void *user)
         tell_part(listing, tag, bf_cloud_text(volume, "name"));
         return listing->stop;
     }
-    bool clone = bf_cloud_is_tagged(volume, NULL, BF_CLOUD_CLONE_KIND);
+    const char *kind = bf_cloud_is_tagged(volume, NULL, BF_CLOUD_CLONE_KIND)      ? "clone"
+                       : bf_cloud_is_tagged(volume, NULL, BF_CLOUD_ADOPTION_KIND) ? "adoption"
+                                                                                  : "volume";
     bf_auto_free char *ref = bf_cloud_volume_ref(id, tag);
-    tell(listing, clone ? "clone" : "volume", tag, ref, bf_cloud_text(volume, "name"));
+    tell(listing, kind, tag, ref, bf_cloud_text(volume, "name"));
     return listing->stop;
 }
 
@@ -131,7 +133,8 @@ static void tell_snapshots(struct listing *listing)
         const char *id = bf_cloud_id(snapshot, "id");
         const char *volume = bf_cloud_id(snapshot, "volume_id");
 
-        if (!id || !volume || !bf_cloud_is_tagged(snapshot, NULL, NULL))
+        if (!id || !volume || !bf_cloud_is_tagged(snapshot, NULL, NULL) ||
+            bf_cloud_is_tagged(snapshot, NULL, BF_CLOUD_ADOPTION_KIND)) /* goes with its volume */
             continue;
         if (bf_cloud_is_tagged(snapshot, NULL, BF_CLOUD_BASELINE_KIND)) {
             if (first_of(listing, "baseline", tag))

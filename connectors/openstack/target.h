@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The target side of the seam, by files: volumes.c, clones.c, launch.c, tagged.c.
+/* The target side of the seam, by files: volumes.c, clones.c, adopt.c, launch.c, tagged.c.
  *
  * A replica is a Cinder volume that this service holds (an attachment without an instance), so that
  * nobody takes or deletes it.  Its bytes are written straight into its RBD image.  A point is a
@@ -28,6 +28,7 @@
 #define BF_CLOUD_BASELINE_KIND "baseline"
 #define BF_CLOUD_MACHINE_KIND "machine"
 #define BF_CLOUD_COMPANION_KIND "companion" /* a volume, part of a machine (companion.h) */
+#define BF_CLOUD_ADOPTION_KIND "adoption"
 
 struct bf_server; /* connectors/server.h */
 struct bf_cloud_volume {
@@ -69,6 +70,16 @@ int bf_cloud_delete_clone(struct bf_platform *platform, const char *clone_ref,
                           struct bf_error *err);
 int bf_cloud_detach_clone(struct bf_platform *platform, const char *machine_ref,
                           const char *clone_ref, struct bf_deadline deadline, struct bf_error *err);
+
+/* adopt.c, precheck_adopt.c */
+int bf_cloud_adopt_precheck(struct bf_platform *platform, const struct bf_adopt_request *request,
+                            struct bf_findings *findings, struct bf_error *err);
+int bf_cloud_adopt_volume(struct bf_platform *platform, const struct bf_adopt_request *request,
+                          char **ret_ref, struct bf_error *err);
+int bf_cloud_give_back_volume(struct bf_platform *platform, const char *tag, const char *place,
+                              struct bf_error *err);
+/* What was noted of an adopted volume for giving it back is of no use any more. */
+int bf_cloud_keep_adopted(struct bf_cloud *cloud, const char *volume_id, struct bf_error *err);
 
 int bf_cloud_create_machine(struct bf_platform *platform, const struct bf_launch_request *request,
                             char **ret_machine_ref, struct bf_error *err);

@@ -42,8 +42,8 @@ class Ferry(PlainWorld):
             f"{self.lab.directory}/images/{name}-0.qcow2")
         self.lab.domain("start", name, "--paused")
 
-    def server_of_sector(self, name, mac, address, size_gib=1, network="prod"):
-        """In the project source: a server that boots its sector; returns it and its volume."""
+    def server_of_sector(self, name, mac, address, size_gib=1, network="prod", more=(), metadata=None):
+        """In the project source: a server that boots its sector, with more volumes; returns it and its volume."""
         raw = f"{self.directory}/sector"
         with open(raw, "wb") as file:
             file.write(boot_sector())
@@ -52,8 +52,13 @@ class Ferry(PlainWorld):
         run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", raw,
             f"rbd:volumes-a/volume-{volume}:conf={self.cloud.conf}")
         self.source.cloud.post("volumev3", f"/volumes/{volume}/action", {"os-set_bootable": {"bootable": True}})
+        if metadata:
+            self.source.cloud.post("volumev3", f"/volumes/{volume}/action",
+                                   {"os-set_image_metadata": {"metadata": metadata}})
         port = self.source.port(network, mac, address)
-        return self.source.server([volume], [{"port": port}], flavor="tiny", name=name), volume
+        return self.source.server([volume, *more], [{"port": port}], flavor="tiny", name=name), volume
+
+    wait_until = staticmethod(lambda check, seconds=60: wait_until(check, seconds, "it"))
 
     # --- the judge: the cloud itself ---
 

@@ -18,14 +18,16 @@ static struct json_object *json_of(const char *text)
 }
 
 #define POLICY_DEFAULTS                                                                            \
-    "{\"interval\":\"15m\",\"windows\":null,\"keep_points\":3,\"quiesce\":\"try\","                \
+    "{\"transfer\":\"copy\",\"interval\":\"15m\",\"windows\":null,\"keep_points\":3,\"quiesce\":"  \
+    "\"try\","                                                                                     \
     "\"verify\":\"none\",\"convert\":\"auto\",\"virtio_win\":null,\"grow\":false,"                 \
     "\"serial_console\":false,\"boot_ladder\":\"virtio\",\"shutdown_timeout\":\"5m\","             \
     "\"shutdown\":\"ask\",\"boot_timeout\":\"5m\",\"boot_evidence\":\"try\",\"boot_pattern\":"     \
     "null,\"rate\":null,"                                                                          \
     "\"on_failure\":\"restart-source\",\"drill_every\":0,\"retries\":3}"
 #define POLICY_OTHER                                                                               \
-    "{\"interval\":\"90s\",\"windows\":[\"Mon-Fri 20:00-06:00\",\"Sat,Sun\"],\"keep_points\":500," \
+    "{\"transfer\":\"adopt\",\"interval\":\"90s\",\"windows\":[\"Mon-Fri "                         \
+    "20:00-06:00\",\"Sat,Sun\"],\"keep_points\":500,"                                              \
     "\"quiesce\":\"require\",\"verify\":\"10%\",\"convert\":\"v2v\",\"virtio_win\":\"/opt/ü x\"," \
     "\"grow\":true,\"serial_console\":true,\"boot_ladder\":\"sata-first\","                        \
     "\"shutdown_timeout\":\"1s\",\"shutdown\":\"off\",\"boot_timeout\":\"1d\","                    \
@@ -68,6 +70,7 @@ static void test_policy_texts(void)
     is_u64(other.interval_s, 90, "interval");
     ok(other.windows.count == 2 && other.windows.items[1].days == 0x60, "windows");
     is_u64(other.keep_points, 500, "keep_points");
+    ok(other.transfer == BF_TRANSFER_ADOPT, "transfer");
     ok(other.quiesce == BF_QUIESCE_REQUIRE, "quiesce");
     is_u64(other.verify_percent, 10, "verify");
     ok(other.convert == BF_CONVERT_V2V, "convert");
@@ -152,6 +155,7 @@ static const struct refusal policy_refusals[] = {
     {"{\"verify\":\"0%\"}", BF_E_BAD_INPUT, "policy.verify"},
     {"{\"verify\":\"101%\"}", BF_E_BAD_INPUT, "policy.verify"},
     {"{\"verify\":\"%\"}", BF_E_BAD_INPUT, "policy.verify"},
+    {"{\"transfer\":\"move\"}", BF_E_BAD_INPUT, "policy.transfer"},
     {"{\"verify\":\"\"}", BF_E_BAD_INPUT, "policy.verify"},
     {"{\"verify\":\"10\"}", BF_E_BAD_INPUT, "policy.verify"},
     {"{\"verify\":10}", BF_E_BAD_JSON, "policy.verify"},
