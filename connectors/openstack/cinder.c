@@ -122,7 +122,7 @@ static int wait_healthy(struct bf_cloud *cloud, const char *id, const char *cons
 {
     static const char *const going[] = {"creating",  "downloading", "available", "attaching",
                                         "detaching", "in-use",      "reserved",  "extending",
-                                        "reverting", "deleting",    NULL};
+                                        "reverting", "deleting",    "uploading", NULL};
 
     return bf_cinder_wait_volume(cloud, id,
                                  &(struct bf_cinder_wait){.wanted = wanted,
@@ -185,7 +185,7 @@ int bf_cinder_make_volume(struct bf_cloud *cloud, const char *tag, const char *k
 static bool await_made(struct bf_cloud *cloud, const char *path, const char *object)
 {
     static const char *const rest[] = {"available", "error", "in-use", NULL};
-    static const char *const going[] = {"creating", "downloading", NULL};
+    static const char *const going[] = {"creating", "downloading", "uploading", NULL};
     bf_auto_error ignored = BF_ERROR_INIT;
     struct bf_cloud_wait wait = {.request = {.service = BF_CLOUD_VOLUME, .path = path},
                                  .object = object,

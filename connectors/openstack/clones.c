@@ -105,6 +105,22 @@ int bf_cloud_delete_clone(struct bf_platform *platform, const char *clone_ref, s
     return bf_cinder_delete_volume(bf_cloud_of(platform), id, err);
 }
 
+/* The boot volume of a machine that boots from an image of it. */
+static bool is_uploaded(struct json_object *machine, const char *volume_id)
+{
+    struct json_object *volumes = bf_cloud_at(machine, "volumes");
+
+    if (!bf_cloud_id(machine, "image") || !json_object_is_type(volumes, json_type_array))
+        return false;
+    for (size_t i = 0; i < json_object_array_length(volumes); i++) {
+        struct json_object *volume = json_object_array_get_idx(volumes, i);
+
+        if (bf_cloud_bool(volume, "boot") && bf_streq(bf_cloud_id(volume, "id"), volume_id))
+            return true;
+    }
+    return false;
+}
+
 /* Cinder has no call for it: the image is flattened by librbd.  Cinder sees that the snapshot has
  * no children any more when it deletes it. */
 int bf_cloud_detach_clone(struct bf_platform *platform, const char *machine_ref,
@@ -112,13 +128,17 @@ int bf_cloud_detach_clone(struct bf_platform *platform, const char *machine_ref,
 {
     struct bf_cloud *cloud = bf_cloud_of(platform);
     bf_auto_free char *id = NULL;
+    bf_auto_json *machine = NULL;
     bf_auto_json *volume = NULL;
     bf_auto_json *connection = NULL;
     bf_auto_rbd_place place = {0};
 
-    (void)machine_ref;
     if (bf_cloud_ref_id(clone_ref, "volume", &id, err) < 0 ||
-        bf_cinder_volume(cloud, id, &volume, err) < 0)
+        bf_cloud_ref_parse(machine_ref, &machine, err) < 0)
+        return -1;
+    if (is_uploaded(machine, id)) /* it goes when the machine is handed over */
+        return 0;
+    if (bf_cinder_volume(cloud, id, &volume, err) < 0)
         return -1;
     struct json_object *attachments = bf_cloud_at(volume, "attachments");
     const char *attachment =

@@ -55,6 +55,7 @@ struct bf_cloud_conf {
     unsigned mover_slots;     /* volumes at a time */
     enum bf_cloud_multi_disk multi_disk;
     bool config_drive;
+    bool boot_from_image; /* launches boot from an image made of their boot volume */
 };
 int bf_cloud_conf_parse(const struct bf_platform_conf *conf, struct bf_cloud_conf *ret_conf,
                         struct bf_error *err);
@@ -164,7 +165,7 @@ struct json_object *bf_cloud_metadata(const char *tag, const char *kind);
 
 struct bf_cloud_wait {
     struct bf_cloud_request request; /* GET of the thing */
-    const char *object;              /* "volume": member of the answer */
+    const char *object;              /* "volume": member of the answer; NULL: all of it */
     const char *what;                /* for messages: "volume UUID" */
     const char *const *wanted;       /* statuses that end the wait well; NULL-terminated */
     const char *const *going; /* statuses to wait in; NULL: all that do not end in an error */

@@ -134,8 +134,8 @@ static int from_clouds_yaml(const struct bf_platform_conf *conf, const char *pat
 
 static int check_known(struct json_object *options, struct bf_error *err)
 {
-    static const char *const others[] = {"clouds_yaml", "verify", "multi_disk", "config_drive",
-                                         "mover_slots"};
+    static const char *const others[] = {"clouds_yaml",  "verify",      "multi_disk",
+                                         "config_drive", "mover_slots", "boot"};
     const char *known[bf_array_length(texts) + bf_array_length(others) + 1];
     size_t count = 0;
 
@@ -200,13 +200,14 @@ static int check_mover(const struct bf_cloud_conf *conf, struct bf_error *err)
 static int take_options(struct bf_cloud_conf *conf, struct json_object *options,
                         const char **ret_clouds_yaml, struct bf_error *err)
 {
-    const char *multi_disk = "sequential";
+    const char *multi_disk = "sequential", *boot = "volume";
     bool verify = true;
 
     if (check_known(options, err) < 0 ||
         take_texts(conf, options, "options", LOGIN | CLOUD | OURS, err) < 0 ||
         bf_json_opt_string(options, "options", "clouds_yaml", ret_clouds_yaml, err) < 0 ||
         bf_json_opt_string(options, "options", "multi_disk", &multi_disk, err) < 0 ||
+        bf_json_opt_string(options, "options", "boot", &boot, err) < 0 ||
         take_bool(options, "verify", &verify, err) < 0 ||
         take_bool(options, "config_drive", &conf->config_drive, err) < 0 ||
         take_slots(options, &conf->mover_slots, err) < 0 || check_mover(conf, err) < 0)
@@ -216,6 +217,9 @@ static int take_options(struct bf_cloud_conf *conf, struct json_object *options,
                        "options.verify: certificates are verified; give cacert or pin_sha256");
     if (!bf_streq(multi_disk, "sequential") && !bf_streq(multi_disk, "pause"))
         return bf_fail(err, BF_E_BAD_INPUT, 0, "options.multi_disk: expected sequential or pause");
+    if (!bf_streq(boot, "volume") && !bf_streq(boot, "image"))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.boot: expected volume or image");
+    conf->boot_from_image = bf_streq(boot, "image");
     conf->multi_disk = bf_streq(multi_disk, "pause") ? BF_CLOUD_PAUSE : BF_CLOUD_SEQUENTIAL;
     return 0;
 }

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "connectors/openstack/boot_image.h"
 #include "connectors/openstack/cinder.h"
 #include "connectors/openstack/companion.h"
 #include "connectors/openstack/launch.h"
@@ -197,17 +198,39 @@ static int ready_volumes(struct bf_cloud *cloud, const struct bf_launch_request 
 /* --- create --- */
 
 static int choose_flavor(struct bf_cloud *cloud, const struct bf_launch_request *request,
-                         struct json_object *ref, struct bf_error *err)
+                         uint64_t disk_gib, struct json_object *ref, struct bf_error *err)
 {
     const struct bf_machine *machine = request->machine;
     const char *name = request->flavor ? request->flavor : cloud->conf.flavor;
+    struct bf_nova_size size = {.cpus = request->cpus ? request->cpus : machine->cpus,
+                                .memory_bytes = request->memory_bytes ? request->memory_bytes
+                                                                      : machine->memory_bytes,
+                                .disk_gib = disk_gib};
     bf_auto_json *flavor = NULL;
 
-    if (bf_nova_flavor(cloud, name, request->cpus ? request->cpus : machine->cpus,
-                       request->memory_bytes ? request->memory_bytes : machine->memory_bytes,
-                       &flavor, err) < 0)
+    if (bf_nova_flavor(cloud, name, &size, &flavor, err) < 0)
         return -1;
     bf_json_add_string(ref, "flavor", bf_cloud_id(flavor, "id"));
+    return 0;
+}
+
+/* Where servers cannot boot from a volume. */
+static int make_image(struct bf_cloud *cloud, struct json_object *ref, uint64_t *ret_gib,
+                      struct bf_error *err)
+{
+    struct json_object *volumes = bf_cloud_at(ref, "volumes");
+
+    for (size_t i = 0; i < json_object_array_length(volumes); i++) {
+        struct json_object *volume = json_object_array_get_idx(volumes, i);
+        bf_auto_free char *image = NULL;
+
+        if (!bf_cloud_bool(volume, "boot"))
+            continue;
+        if (bf_cloud_boot_image(cloud, bf_cloud_text(ref, "tag"), bf_cloud_text(ref, "name"),
+                                bf_cloud_id(volume, "id"), &image, ret_gib, err) < 0)
+            return -1;
+        bf_json_add_string(ref, "image", image);
+    }
     return 0;
 }
 
@@ -218,12 +241,16 @@ int bf_cloud_create_machine(struct bf_platform *platform, const struct bf_launch
     bf_auto_json *ref = json_object_new_object();
     bf_auto_free char *name = bf_xasprintf("%.*s", NAME_MAX_BYTES, request->name);
 
+    uint64_t disk_gib = 0;
+
     bf_text_clean(name, false);
     bf_json_add_string(ref, "tag", request->tag);
     bf_json_add_string(ref, "name", name);
     bf_json_add_bool(ref, "drill", request->drill);
-    if (choose_flavor(cloud, request, ref, err) < 0 ||
-        ready_volumes(cloud, request, ref, err) < 0 || create_ports(cloud, request, ref, err) < 0)
+    if (ready_volumes(cloud, request, ref, err) < 0 ||
+        (cloud->conf.boot_from_image && make_image(cloud, ref, &disk_gib, err) < 0) ||
+        choose_flavor(cloud, request, disk_gib, ref, err) < 0 ||
+        create_ports(cloud, request, ref, err) < 0)
         return -1;
     *ret_machine_ref = bf_xstrdup(bf_json_text(ref));
     return 0;
@@ -267,20 +294,22 @@ int bf_cloud_launch_server(struct bf_cloud *cloud, const char *machine_ref, char
     return 0;
 }
 
-static struct json_object *block_devices(struct json_object *volumes)
+/* image NULL: the boot volume is booted itself. */
+static struct json_object *block_devices(struct json_object *volumes, const char *image)
 {
     struct json_object *devices = json_object_new_array();
 
     for (size_t i = 0; i < json_object_array_length(volumes); i++) {
         struct json_object *volume = json_object_array_get_idx(volumes, i);
         struct json_object *device = json_object_new_object();
+        bool boot = bf_cloud_bool(volume, "boot"), local = boot && image;
 
-        bf_json_add_string(device, "uuid", bf_cloud_id(volume, "id"));
-        bf_json_add_string(device, "source_type", "volume");
-        bf_json_add_string(device, "destination_type", "volume");
+        bf_json_add_string(device, "uuid", local ? image : bf_cloud_id(volume, "id"));
+        bf_json_add_string(device, "source_type", local ? "image" : "volume");
+        bf_json_add_string(device, "destination_type", local ? "local" : "volume");
         bf_json_add_string(device, "disk_bus", bf_cloud_text(volume, "bus"));
-        bf_json_add_i64(device, "boot_index", bf_cloud_bool(volume, "boot") ? 0 : -1);
-        bf_json_add_bool(device, "delete_on_termination", false);
+        bf_json_add_i64(device, "boot_index", boot ? 0 : -1);
+        bf_json_add_bool(device, "delete_on_termination", local);
         json_object_array_add(devices, device);
     }
     return devices;
@@ -309,8 +338,11 @@ static struct json_object *server_body(const struct bf_cloud *cloud, struct json
     struct json_object *server = json_object_new_object();
     struct json_object *metadata = bf_cloud_metadata(tag, BF_CLOUD_MACHINE_KIND);
     struct json_object *tags = json_object_new_array();
+    const char *image = bf_cloud_id(ref, "image");
 
     json_object_object_add(body, "server", server);
+    if (image)
+        bf_json_add_string(server, "imageRef", image);
     bf_json_add_string(server, "name", bf_cloud_text(ref, "name"));
     bf_json_add_string(server, "flavorRef", bf_cloud_id(ref, "flavor"));
     if (bf_cloud_bool(ref, "drill"))
@@ -320,7 +352,7 @@ static struct json_object *server_body(const struct bf_cloud *cloud, struct json
     json_object_object_add(server, "tags", tags);
     json_object_object_add(server, "networks", networks(bf_cloud_at(ref, "ports")));
     json_object_object_add(server, "block_device_mapping_v2",
-                           block_devices(bf_cloud_at(ref, "volumes")));
+                           block_devices(bf_cloud_at(ref, "volumes"), image));
     if (cloud->conf.config_drive)
         bf_json_add_bool(server, "config_drive", true);
     return body;

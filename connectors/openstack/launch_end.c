@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "connectors/openstack/boot_image.h"
 #include "connectors/openstack/cinder.h"
 #include "connectors/openstack/companion.h"
 #include "connectors/openstack/launch.h"
@@ -82,6 +83,8 @@ int bf_cloud_delete_machine(struct bf_platform *platform, const char *machine_re
         if (bf_neutron_delete_port(cloud, bf_cloud_id(json_object_array_get_idx(ports, i), "id"),
                                    err) < 0)
             return -1;
+    if (bf_cloud_delete_images(cloud, tag, err) < 0)
+        return -1;
     if (json_object_array_length(servers) && await_volumes(cloud, ref, err) < 0)
         return -1;
     return bf_cloud_companion_delete(cloud, tag, err);
@@ -119,7 +122,14 @@ static int hand_over_volumes(struct bf_cloud *cloud, struct json_object *ref, st
         const char *id = bf_cloud_id(json_object_array_get_idx(volumes, i), "id");
         bf_auto_free char *name = bf_xasprintf("%s-%zu", bf_cloud_text(ref, "name"), i);
         bf_auto_free char *path = id ? bf_xasprintf("/volumes/%s", id) : NULL;
+        bool uploaded = bf_cloud_id(ref, "image") &&
+                        bf_cloud_bool(json_object_array_get_idx(volumes, i), "boot");
 
+        if (uploaded && id) { /* the machine runs on a copy of it */
+            if (bf_cinder_delete_volume(cloud, id, err) < 0)
+                return -1;
+            continue;
+        }
         if (path && (bf_cloud_keep_adopted(cloud, id, err) < 0 ||
                      bf_cinder_rename(cloud, path, name, err) < 0 ||
                      bf_cinder_set_metadata(cloud, path, BF_CLOUD_KIND_KEY, NULL, err) < 0 ||

@@ -155,10 +155,10 @@ static bool is_better(struct json_object *flavor, struct json_object *than)
     return bf_cloud_number(flavor, "disk") < bf_cloud_number(than, "disk");
 }
 
-int bf_nova_flavor(struct bf_cloud *cloud, const char *name, unsigned cpus, uint64_t memory_bytes,
+int bf_nova_flavor(struct bf_cloud *cloud, const char *name, const struct bf_nova_size *size,
                    struct json_object **ret_flavor, struct bf_error *err)
 {
-    uint64_t ram = (memory_bytes + MIB - 1) / MIB;
+    uint64_t ram = (size->memory_bytes + MIB - 1) / MIB;
     struct bf_cloud_request request = request_of(NULL, "/flavors/detail", NULL);
     bf_auto_json *all = NULL;
     struct json_object *best = NULL;
@@ -170,17 +170,22 @@ int bf_nova_flavor(struct bf_cloud *cloud, const char *name, unsigned cpus, uint
         bool fits = name ? bf_streq(bf_cloud_text(flavor, "name"), name) ||
                                bf_streq(bf_cloud_text(flavor, "id"), name)
                          : bf_cloud_number(flavor, "ram") >= ram &&
-                               bf_cloud_number(flavor, "vcpus") >= cpus;
+                               bf_cloud_number(flavor, "vcpus") >= size->cpus;
+
+        fits = fits && bf_cloud_number(flavor, "disk") >= size->disk_gib;
 
         if (bf_cloud_id(flavor, "id") && fits && is_better(flavor, best))
             best = flavor;
     }
     if (!best && name)
-        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0, "the cloud has no flavor \"%s\"", name);
+        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
+                       "the cloud has no flavor \"%s\" with a local disk of %llu GiB or more", name,
+                       (unsigned long long)size->disk_gib);
     if (!best)
         return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
-                       "the cloud has no flavor of at least %u cpus and %llu MiB", cpus,
-                       (unsigned long long)ram);
+                       "the cloud has no flavor of at least %u cpus, %llu MiB and a local disk of "
+                       "%llu GiB",
+                       size->cpus, (unsigned long long)ram, (unsigned long long)size->disk_gib);
     *ret_flavor = json_object_get(best);
     return 0;
 }

@@ -22,9 +22,14 @@ int bf_nova_wait(struct bf_cloud *cloud, const char *id, const char *wanted, uin
                  struct bf_error *err);
 int bf_nova_delete(struct bf_cloud *cloud, const char *id, struct bf_error *err);
 
-/* The flavor of this name or id (NULL: the smallest that holds so much).
- * None: BF_E_PLATFORM_UNSUPPORTED. */
-int bf_nova_flavor(struct bf_cloud *cloud, const char *name, unsigned cpus, uint64_t memory_bytes,
+/* The flavor of this name or id (NULL: the smallest that holds so much), with a local disk of at
+ * least so many GiB.  None: BF_E_PLATFORM_UNSUPPORTED. */
+struct bf_nova_size {
+    unsigned cpus;
+    uint64_t memory_bytes;
+    uint64_t disk_gib; /* 0: no local disk is needed */
+};
+int bf_nova_flavor(struct bf_cloud *cloud, const char *name, const struct bf_nova_size *size,
                    struct json_object **ret_flavor, struct bf_error *err);
 
 /* The seam's power functions; an id is a server's, or the ref of a launch (launch.c). */

@@ -125,6 +125,10 @@ int bf_cloud_adopt_precheck(struct bf_platform *platform, const struct bf_adopt_
             "give the platform an admin's login, or replicate (policy transfer: copy)");
         return 0;
     }
+    if (cloud->conf.boot_from_image)
+        add(&check, BF_SEVERITY_BLOCK, "openstack-adopt-boot", "option boot is image",
+            "boot: volume", "an image is a copy, and an adopted volume is to be booted itself",
+            "set option boot to volume, or replicate (policy transfer: copy)");
     check.pool = bf_cinder_pool_on(pools, check.cluster, check.rbd_pool);
     if (!check.pool) {
         bf_auto_free char *needed =

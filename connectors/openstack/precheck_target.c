@@ -189,6 +189,35 @@ static int check_limits(struct check *check, struct json_object *flavor, struct 
 
 /* --- flavor --- */
 
+/* The local disk that a launch needs, in GiB: none where servers boot from volumes. */
+static uint64_t check_boot(struct check *check)
+{
+    const struct bf_machine_disk *boot = NULL;
+
+    if (!check->cloud->conf.boot_from_image)
+        return 0;
+    for (size_t i = 0; i < check->machine->disk_count; i++) {
+        const struct bf_machine_disk *disk = &check->machine->disks[i];
+
+        if (is_replicated(check, disk) &&
+            (!boot || (disk->boot_order > 0 &&
+                       (boot->boot_order == 0 || disk->boot_order < boot->boot_order))))
+            boot = disk;
+    }
+    if (!bf_cloud_has(check->cloud, BF_CLOUD_IMAGE))
+        add(check, BF_SEVERITY_BLOCK, "openstack-boot-image", NULL,
+            "no image service in the catalogue", "Glance",
+            "option boot is image: a launch boots from an image of its boot volume",
+            "see image_endpoint in the platform's options, or set boot to volume");
+    else
+        add(check, BF_SEVERITY_INFO, "openstack-boot-image", NULL, "boot from an image",
+            "nothing but time",
+            "each launch uploads its whole boot volume to Glance first, and runs "
+            "on a local disk of the compute host",
+            "set option boot to volume where the cloud's servers can boot from volumes");
+    return boot ? (boot->size_bytes + GIB - 1) / GIB : 0;
+}
+
 static int check_flavor(struct check *check, struct json_object **ret_flavor, struct bf_error *err)
 {
     const char *name = bf_cloud_text(check->mapping, "flavor");
@@ -203,7 +232,9 @@ static int check_flavor(struct check *check, struct json_object **ret_flavor, st
         cpus = check->machine->cpus;
     if (!memory)
         memory = check->machine->memory_bytes;
-    if (bf_nova_flavor(check->cloud, name, (unsigned)cpus, memory, &flavor, &trouble) < 0) {
+    struct bf_nova_size size = {
+        .cpus = (unsigned)cpus, .memory_bytes = memory, .disk_gib = check_boot(check)};
+    if (bf_nova_flavor(check->cloud, name, &size, &flavor, &trouble) < 0) {
         if (trouble.code != BF_E_PLATFORM_UNSUPPORTED) {
             bf_error_move(err, &trouble);
             return -1;

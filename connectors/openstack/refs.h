@@ -4,8 +4,8 @@
  *   volume, clone  {"volume": id, "tag"}
  *   point          {"snapshot": id, "volume": id, "tag"}
  *   machine        {"tag", "name", "flavor": id, "ports": [id], "volumes": [{"id", "bus", "boot"}],
- *                   "drill": bool}: all that POST /servers needs; of what is found by its tag
- *                   alone only some of it
+ *                   "image": id to boot from instead of the boot volume, "drill": bool}: all that
+ *                   POST /servers needs; of what is found by its tag alone only some of it
  *   snapshot       {"tag", "machine", "disks": {key: {"volume", "snapshot", "uri", "size",
  *                   "since"}}}
  *   baseline       {"tag", "machine", "disks": {key: {"volume", "snapshot", "image", "size"}}}

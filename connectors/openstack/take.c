@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "connectors/openstack/boot_image.h"
 #include "connectors/openstack/cinder.h"
 #include "connectors/openstack/nova.h"
 #include "connectors/openstack/source.h"
@@ -66,35 +67,6 @@ static int delete_of_tag(struct bf_cloud *cloud, const char *tag, struct bf_erro
     return 0;
 }
 
-static int delete_images(struct bf_cloud *cloud, const char *tag, struct bf_error *err)
-{
-    bf_auto_free char *path = bf_xasprintf("/images?name=%s", tag);
-    bf_auto_json *images = NULL;
-
-    if (!bf_cloud_has(cloud, BF_CLOUD_IMAGE))
-        return 0;
-    if (bf_cloud_collect(cloud, &(struct bf_cloud_request){.service = BF_CLOUD_IMAGE, .path = path},
-                         "images", &images, err) < 0)
-        return -1;
-    for (size_t i = 0; i < json_object_array_length(images); i++) {
-        struct json_object *image = json_object_array_get_idx(images, i);
-        const char *id = bf_cloud_id(image, "id");
-        bf_auto_free char *one = bf_xasprintf("/images/%s", id ? id : "");
-
-        if (!id || !bf_streq(bf_cloud_text(image, "name"), tag))
-            continue;
-        if (bf_cloud_call(cloud,
-                          &(struct bf_cloud_request){
-                              .service = BF_CLOUD_IMAGE, .method = "DELETE", .path = one},
-                          NULL, err) < 0) {
-            if (cloud->status != 404)
-                return -1;
-            bf_error_clear(err);
-        }
-    }
-    return 0;
-}
-
 int bf_cloud_resume_paused(struct bf_cloud *cloud, const char *machine_id, struct bf_error *err)
 {
     bf_auto_json *server = NULL;
@@ -128,7 +100,7 @@ int bf_cloud_remove_snapshots(struct bf_cloud *cloud, const char *machine_id, co
             return -1;
         bf_error_clear(err); /* snapshots may be left all the same */
     }
-    if (delete_images(cloud, tag, err) < 0)
+    if (bf_cloud_delete_images(cloud, tag, err) < 0)
         return -1;
     return delete_of_tag(cloud, tag, err);
 }
@@ -296,7 +268,7 @@ static int take_by_image(struct bf_cloud *cloud, struct bf_cloud_take *take, str
                        err) < 0 ||
         adopt(cloud, take, err) < 0)
         return -1;
-    return delete_images(cloud, take->tag, err);
+    return bf_cloud_delete_images(cloud, take->tag, err);
 }
 
 /* --- which way --- */

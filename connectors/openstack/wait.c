@@ -61,7 +61,7 @@ static int look(struct bf_cloud *cloud, const struct bf_cloud_wait *wait,
 
     if (bf_cloud_find(cloud, &wait->request, &body, err) < 0)
         return -1;
-    struct json_object *thing = bf_cloud_at(body, wait->object);
+    struct json_object *thing = wait->object ? bf_cloud_at(body, wait->object) : body;
     if (!body && wait->gone)
         return 1;
     if (!body)

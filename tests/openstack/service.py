@@ -31,13 +31,13 @@ def tag_of(thing):
 class Ferry(PlainWorld):
     """The world of the other tests, with machines whose disk is little more than a boot sector."""
 
-    def machine(self, name, mac, size="16M"):
+    def machine(self, name, mac, size="16M", more=()):
         """On libvirt: its CPU is stopped, QEMU has its disk open as of a running one."""
         raw = f"{self.directory}/sector"
         with open(raw, "wb") as file:
             file.write(boot_sector())
             file.truncate(int(size.rstrip("M")) * MIB)
-        self.lab.machine(name, [size], start=False, extra=("--mac", mac))
+        self.lab.machine(name, [size, *more], start=False, extra=("--mac", mac))
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw,
             f"{self.lab.directory}/images/{name}-0.qcow2")
         self.lab.domain("start", name, "--paused")
