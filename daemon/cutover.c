@@ -291,7 +291,9 @@ static int cutover_begins(struct bf_service *service, struct bf_job *job,
     if (bf_replication_has_point(service, row->id, &has, err) != 0)
         return -1;
     if (!has)
-        return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "%s has no point yet", row->name);
+        return bf_fail(
+            err, bf_state_of(row) == BF_STATE_CHECKED ? BF_E_STATE_FORBIDS : BF_E_NO_SUCH_POINT, 0,
+            "%s has no point yet", row->name);
     return bf_cutover_begins(service, row, err);
 }
 

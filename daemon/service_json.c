@@ -11,6 +11,7 @@
 #include "daemon/job.h"
 #include "daemon/launch.h"
 #include "daemon/ledger.h"
+#include "daemon/replication.h"
 #include "daemon/service_private.h"
 #include "daemon/state.h"
 
@@ -213,12 +214,19 @@ struct json_object *bf_event_row_json(const struct bf_event_row *row)
 
 /* --- replications --- */
 
+/* What can be asked for now: the state's verbs, without those that a replica is needed for where
+ * there is none. */
 static struct json_object *verbs_json(const struct bf_replication_row *row)
 {
     struct json_object *verbs = json_object_new_array();
+    enum bf_state state = bf_state_of(row);
+    bool adopts = bf_replication_adopts(row);
 
     for (unsigned i = 0; i < BF_VERB_MAX; i++) {
-        if (bf_state_allows(bf_state_of(row), (enum bf_verb)i))
+        bool needless = adopts ? i == BF_VERB_SYNC || i == BF_VERB_DRILL
+                               : i == BF_VERB_CUTOVER && state == BF_STATE_CHECKED;
+
+        if (bf_state_allows(state, (enum bf_verb)i) && !needless)
             json_object_array_add(verbs,
                                   json_object_new_string(bf_verb_to_string((enum bf_verb)i)));
     }
