@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The target side of the seam, by files: volumes.c, clones.c, adopt.c, launch.c, tagged.c.
+/* The target side of the seam, by files: volumes.c, rounds.c, clones.c, adopt.c, launch.c,
+ * tagged.c.
  *
  * A replica is a Cinder volume that this service holds (an attachment without an instance), so that
  * nobody takes or deletes it.  Its bytes are written straight into its RBD image.  A point is a

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Replicas and their points. */
+/* Replicas: made, grown, deleted, handed over, and who holds them.  Their rounds and points are in
+ * rounds.c. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,12 +10,11 @@
 #include "connectors/openstack/mover.h"
 #include "connectors/openstack/place.h"
 #include "connectors/openstack/refs.h"
-#include "connectors/openstack/serve.h"
 #include "connectors/openstack/target.h"
+#include "connectors/openstack/volumes.h"
 
 #define GIB (UINT64_C(1) << 30)
 #define NAME_MAX_BYTES 200
-#define ROLLBACK_MS (UINT64_C(5) * 60 * 1000)
 
 /* --- create, grow, delete --- */
 
@@ -84,7 +84,7 @@ int bf_cloud_create_volume(struct bf_platform *platform, const struct bf_volume_
     return 0;
 }
 
-static int let_go(struct bf_cloud *cloud, const char *id, struct bf_error *err)
+int bf_cloud_volume_let_go(struct bf_cloud *cloud, const char *id, struct bf_error *err)
 {
     return bf_cinder_let_go(cloud, id, err) < 0 ||
                    bf_cinder_wait_available(cloud, id, NULL, err) < 0
@@ -109,7 +109,7 @@ int bf_cloud_resize_volume(struct bf_platform *platform, const char *volume_ref,
 
         bf_json_add_u64(arguments, "new_size", whole_gib(size_bytes));
         /* Growing one that is held needs a newer Cinder, and Nova's help. */
-        if (let_go(cloud, id, err) < 0) {
+        if (bf_cloud_volume_let_go(cloud, id, err) < 0) {
             json_object_put(arguments);
             return -1;
         }
@@ -123,10 +123,8 @@ int bf_cloud_resize_volume(struct bf_platform *platform, const char *volume_ref,
     return 0;
 }
 
-/* Off RBD, drivers want Nova's help with snapshots of a volume in use: it must be let go for a
- * moment. *ret_let_go: it was. */
-static int ready_for_snapshots(struct bf_cloud *cloud, const char *id, bool *ret_let_go,
-                               struct bf_error *err)
+int bf_cloud_volume_ready(struct bf_cloud *cloud, const char *id, bool *ret_let_go,
+                          struct bf_error *err)
 {
     bf_auto_json *connection = NULL;
 
@@ -139,19 +137,19 @@ static int ready_for_snapshots(struct bf_cloud *cloud, const char *id, bool *ret
     if (!bf_cloud_needs_mover(cloud, connection))
         return 0;
     *ret_let_go = true;
-    return let_go(cloud, id, err);
+    return bf_cloud_volume_let_go(cloud, id, err);
 }
 
-static int hold_again(struct bf_cloud *cloud, const char *id, bool was_let_go, struct bf_error *err)
+int bf_cloud_volume_hold_again(struct bf_cloud *cloud, const char *id, bool was_let_go,
+                               struct bf_error *err)
 {
     bf_auto_json *connection = NULL;
 
     return was_let_go ? bf_cinder_hold(cloud, id, &connection, err) : 0;
 }
 
-/* Of ours, with this tag (NULL: all). */
-static int delete_points(struct bf_cloud *cloud, const char *volume_id, const char *tag,
-                         struct bf_error *err)
+int bf_cloud_volume_delete_points(struct bf_cloud *cloud, const char *volume_id, const char *tag,
+                                  struct bf_error *err)
 {
     bf_auto_json *all = NULL;
 
@@ -177,12 +175,12 @@ int bf_cloud_delete_volume(struct bf_platform *platform, const char *volume_ref,
 
     if (bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0)
         return -1;
-    if (ready_for_snapshots(cloud, id, &was_let_go, err) < 0) {
+    if (bf_cloud_volume_ready(cloud, id, &was_let_go, err) < 0) {
         if (err->code != BF_E_VOLUME_GONE)
             return -1;
         bf_error_clear(err);
     }
-    if (delete_points(cloud, id, NULL, err) < 0)
+    if (bf_cloud_volume_delete_points(cloud, id, NULL, err) < 0)
         return -1;
     return bf_cinder_delete_volume(cloud, id, err);
 }
@@ -206,7 +204,7 @@ static int hand_over(struct bf_cloud *cloud, const char *id, struct bf_error *er
     bf_auto_json *points = NULL;
     bool was_let_go = false;
 
-    if (ready_for_snapshots(cloud, id, &was_let_go, err) < 0 ||
+    if (bf_cloud_volume_ready(cloud, id, &was_let_go, err) < 0 ||
         bf_cinder_snapshots(cloud, id, &points, err) < 0)
         return -1;
     for (size_t i = 0; i < json_object_array_length(points); i++) {
@@ -233,310 +231,5 @@ int bf_cloud_hand_over_volume(struct bf_platform *platform, const char *volume_r
     if (err->code != BF_E_VOLUME_GONE)
         return -1;
     bf_error_clear(err);
-    return 0;
-}
-
-/* --- writing --- */
-
-/* The snapshot that a volume's present content was made from: our newest point.  NULL: none. */
-static int newest_point(struct bf_cloud *cloud, const char *volume_id, char **ret_id,
-                        struct bf_error *err)
-{
-    bf_auto_json *all = NULL;
-    const char *newest = NULL, *id = NULL;
-
-    if (bf_cinder_snapshots(cloud, volume_id, &all, err) < 0)
-        return -1;
-    for (size_t i = 0; i < json_object_array_length(all); i++) {
-        struct json_object *snapshot = json_object_array_get_idx(all, i);
-        const char *created = bf_cloud_text(snapshot, "created_at");
-
-        if (!bf_cloud_is_tagged(snapshot, NULL, BF_CLOUD_POINT_KIND) || !created ||
-            !bf_streq(bf_cloud_text(snapshot, "status"), "available"))
-            continue;
-        if (!newest || strcmp(created, newest) > 0) { /* ISO 8601 */
-            newest = created;
-            id = bf_cloud_id(snapshot, "id");
-        }
-    }
-    *ret_id = bf_xstrdup(id);
-    return 0;
-}
-
-/* place NULL: not on RBD, Cinder does it, to the newest snapshot only, and nobody may hold it. */
-static int roll_back(struct bf_cloud *cloud, const char *id, const struct bf_rbd_place *place,
-                     const char *snapshot_id, struct bf_error *err)
-{
-    if (!place) {
-        struct json_object *arguments = json_object_new_object();
-
-        bf_json_add_string(arguments, "snapshot_id", snapshot_id);
-        if (let_go(cloud, id, err) < 0) {
-            json_object_put(arguments);
-            return -1;
-        }
-        return bf_cinder_action(cloud, id, "revert", arguments, BF_CINDER_MINOR, err) < 0 ||
-                       bf_cinder_wait_available(cloud, id, NULL, err) < 0
-                   ? bf_fail_in(err, "what a failed round wrote")
-                   : 0;
-    }
-    bf_auto_free char *name = bf_rbd_snapshot_name(snapshot_id);
-    bf_auto_free char *uri = bf_rbd_place_uri(cloud, place, name);
-
-    if (bf_rbd_place_do(cloud, "rollback", uri, bf_deadline_in(ROLLBACK_MS), err) < 0)
-        return bf_fail_in(err, "what a failed round wrote");
-    return 0;
-}
-
-static int set_note(struct bf_cloud *cloud, const char *id, const char *key, const char *value,
-                    struct bf_error *err)
-{
-    bf_auto_free char *path = bf_xasprintf("/volumes/%s", id);
-
-    return bf_cinder_set_metadata(cloud, path, key, value, err);
-}
-
-/* Hold the volume and learn its place.  *ret_place stays empty when a mover is needed. */
-static int take(struct bf_cloud *cloud, const char *id, struct json_object **ret_volume,
-                struct bf_rbd_place *ret_place, struct bf_error *err)
-{
-    bf_auto_json *volume = NULL;
-    bf_auto_json *connection = NULL;
-
-    if (bf_cinder_volume(cloud, id, &volume, err) < 0 ||
-        bf_cloud_mover_release(cloud, volume, err) < 0 ||
-        bf_cinder_hold(cloud, id, &connection, err) < 0 ||
-        (!bf_cloud_needs_mover(cloud, connection) &&
-         bf_rbd_place_read(cloud, connection, ret_place, err) < 0))
-        return -1;
-    *ret_volume = bf_steal(volume);
-    return 0;
-}
-
-static struct bf_target_volume *new_handle(struct bf_cloud *cloud, char *uri, uint64_t size_bytes,
-                                           bool reads_as_zero)
-{
-    struct bf_cloud_volume *volume = bf_xcalloc(1, sizeof(*volume));
-
-    volume->base.platform = &cloud->base;
-    volume->base.spec = (struct bf_endpoint_spec){.uri = uri,
-                                                  .format = bf_xstrdup("raw"),
-                                                  .map = BF_MAP_ALLOCATION,
-                                                  .reads_as_zero = reads_as_zero,
-                                                  .size_bytes = size_bytes};
-    return &volume->base;
-}
-
-/* Bring the volume to where this round may go on: as it is for the same round, as the last point
- * otherwise. */
-static int prepare(struct bf_cloud *cloud, const char *id, const char *tag, bool full,
-                   const char *last_snapshot, struct json_object *volume,
-                   const struct bf_rbd_place *place, bool *ret_zero, struct bf_error *err)
-{
-    const char *round = bf_cloud_text(volume, "metadata/" BF_CLOUD_ROUND_KEY);
-    bool used = bf_cloud_bool(volume, "metadata/" BF_CLOUD_USED_KEY);
-
-    if (round && !bf_streq(round, tag)) {
-        if (!full && roll_back(cloud, id, place->image ? place : NULL, last_snapshot, err) < 0)
-            return -1;
-        if (!used && set_note(cloud, id, BF_CLOUD_USED_KEY, "yes", err) < 0)
-            return -1;
-        used = true;
-    }
-    if (!bf_streq(round, tag) && set_note(cloud, id, BF_CLOUD_ROUND_KEY, tag, err) < 0)
-        return -1;
-    /* Off RBD a new volume may hold what was on the disk before. */
-    *ret_zero = full && !used && place->image;
-    return 0;
-}
-
-static int open_by_mover(struct bf_cloud *cloud, const char *id, const char *tag,
-                         uint64_t size_bytes, struct bf_target_volume **ret_volume,
-                         struct bf_error *err)
-{
-    struct bf_endpoint_spec spec = {0};
-
-    if (let_go(cloud, id, err) < 0 ||
-        bf_cloud_mover_attach(cloud, id, tag, size_bytes, &spec, err) < 0)
-        return -1;
-    struct bf_cloud_volume *volume = bf_xcalloc(1, sizeof(*volume));
-    volume->base.platform = &cloud->base;
-    volume->base.spec = spec;
-    volume->on_mover = bf_xstrdup(id);
-    *ret_volume = &volume->base;
-    return 0;
-}
-
-int bf_cloud_open_volume(struct bf_platform *platform, const char *volume_ref, const char *tag,
-                         bool full, const char *last_point, struct bf_target_volume **ret_volume,
-                         struct bf_error *err)
-{
-    struct bf_cloud *cloud = bf_cloud_of(platform);
-    bf_auto_free char *id = NULL;
-    bf_auto_free char *snapshot = NULL;
-    bf_auto_json *volume = NULL;
-    bf_auto_rbd_place place = {0};
-    bool zero = false;
-
-    if (bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0 ||
-        (!full && bf_cloud_ref_id(last_point, "snapshot", &snapshot, err) < 0) ||
-        take(cloud, id, &volume, &place, err) < 0 ||
-        prepare(cloud, id, tag, full, snapshot, volume, &place, &zero, err) < 0)
-        return -1;
-    if (!place.image)
-        return open_by_mover(cloud, id, tag, bf_cloud_number(volume, "size") * GIB, ret_volume,
-                             err);
-    *ret_volume = new_handle(cloud, bf_rbd_place_uri(cloud, &place, NULL),
-                             bf_cloud_number(volume, "size") * GIB, zero);
-    return 0;
-}
-
-/* A replica is held again, a clone is for its machine to take. */
-static int off_mover(struct bf_cloud *cloud, const struct bf_cloud_volume *own,
-                     struct bf_error *err)
-{
-    if (bf_cloud_mover_release_id(cloud, own->on_mover, err) < 0)
-        return -1;
-    return hold_again(cloud, own->on_mover, !own->release, err);
-}
-
-int bf_cloud_close_volume(struct bf_target_volume *volume, struct bf_error *err)
-{
-    struct bf_cloud_volume *own = (struct bf_cloud_volume *)(void *)volume;
-    int rc = bf_server_stop(own->server, BF_SERVER_FLUSH_MS, err);
-
-    if (own->on_mover)
-        rc = off_mover(bf_cloud_of(volume->platform), own, err);
-    if (own->release) {
-        struct bf_cloud *cloud = bf_cloud_of(volume->platform);
-        bf_auto_error why = BF_ERROR_INIT;
-
-        if (bf_cinder_let_go(cloud, own->release, &why) < 0 && rc == 0) {
-            bf_error_move(err, &why);
-            rc = -1;
-        }
-    }
-    free(own->release);
-    free(own->on_mover);
-    free(own);
-    return rc;
-}
-
-int bf_cloud_drop_round(struct bf_platform *platform, const char *volume_ref, const char *tag,
-                        struct bf_error *err)
-{
-    struct bf_cloud *cloud = bf_cloud_of(platform);
-    bf_auto_free char *id = NULL;
-    bf_auto_free char *snapshot = NULL;
-    bf_auto_json *volume = NULL;
-    bf_auto_rbd_place place = {0};
-
-    if (bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0)
-        return -1;
-    if (bf_cinder_volume(cloud, id, &volume, err) < 0) {
-        if (err->code != BF_E_VOLUME_GONE)
-            return -1;
-        bf_error_clear(err);
-        return 0;
-    }
-    /* A point that nobody heard of is the round's as well. */
-    const char *round = bf_cloud_text(volume, "metadata/" BF_CLOUD_ROUND_KEY);
-    bf_auto_json *made = NULL;
-    bool was_let_go = false;
-    if (bf_cinder_find_snapshot(cloud, id, tag, &made, err) < 0 ||
-        bf_cloud_mover_release(cloud, volume, err) < 0 ||
-        (made && ready_for_snapshots(cloud, id, &was_let_go, err) < 0) ||
-        (made && delete_points(cloud, id, tag, err) < 0))
-        return -1;
-    if (!made && !bf_streq(round, tag))
-        return 0;
-    if (newest_point(cloud, id, &snapshot, err) < 0)
-        return -1;
-    if (!snapshot) /* nothing to go back to: the next round is full, and knows by the note */
-        return set_note(cloud, id, BF_CLOUD_ROUND_KEY, tag, err);
-    json_object_put(bf_steal(volume));
-    if (take(cloud, id, &volume, &place, err) < 0 ||
-        roll_back(cloud, id, place.image ? &place : NULL, snapshot, err) < 0 ||
-        hold_again(cloud, id, !place.image, err) < 0)
-        return -1;
-    return set_note(cloud, id, BF_CLOUD_ROUND_KEY, NULL, err);
-}
-
-/* --- points --- */
-
-int bf_cloud_make_point(struct bf_platform *platform, const char *volume_ref, const char *tag,
-                        char **ret_point_ref, struct bf_error *err)
-{
-    struct bf_cloud *cloud = bf_cloud_of(platform);
-    bf_auto_free char *id = NULL;
-    bf_auto_json *snapshot = NULL;
-    bf_auto_json *ready = NULL;
-    const char *snapshot_id;
-    bool was_let_go = false;
-
-    if (bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0 ||
-        bf_cinder_find_snapshot(cloud, id, tag, &snapshot, err) < 0 ||
-        ready_for_snapshots(cloud, id, &was_let_go, err) < 0)
-        return -1;
-    if (!snapshot &&
-        bf_cinder_ask_snapshot(cloud, id, tag, BF_CLOUD_POINT_KIND, &snapshot, err) < 0)
-        return -1;
-    if (bf_cloud_need_id(snapshot, "id", &snapshot_id, err) < 0)
-        return -1;
-    if (bf_cinder_wait_snapshot(cloud, snapshot_id, &ready, err) < 0) {
-        bf_auto_error ignored = BF_ERROR_INIT;
-
-        if (err->code == BF_E_PLATFORM_ERROR) /* in an error: the next try makes another */
-            (void)bf_cinder_delete_snapshot(cloud, snapshot_id, &ignored);
-        return -1;
-    }
-    if (hold_again(cloud, id, was_let_go, err) < 0 ||
-        set_note(cloud, id, BF_CLOUD_USED_KEY, "yes", err) < 0 ||
-        set_note(cloud, id, BF_CLOUD_ROUND_KEY, NULL, err) < 0)
-        return -1;
-    *ret_point_ref = bf_cloud_point_ref(snapshot_id, id, tag);
-    return 0;
-}
-
-int bf_cloud_delete_point(struct bf_platform *platform, const char *volume_ref,
-                          const char *point_ref, struct bf_error *err)
-{
-    struct bf_cloud *cloud = bf_cloud_of(platform);
-    bf_auto_free char *id = NULL;
-    bf_auto_free char *snapshot = NULL;
-    bool was_let_go = false;
-
-    if (bf_cloud_ref_id(point_ref, "snapshot", &snapshot, err) < 0 ||
-        bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0 ||
-        ready_for_snapshots(cloud, id, &was_let_go, err) < 0 ||
-        bf_cinder_delete_snapshot(cloud, snapshot, err) < 0)
-        return -1;
-    return hold_again(cloud, id, was_let_go, err);
-}
-
-int bf_cloud_open_point(struct bf_platform *platform, const char *volume_ref, const char *point_ref,
-                        struct bf_target_volume **ret_volume, struct bf_error *err)
-{
-    struct bf_cloud *cloud = bf_cloud_of(platform);
-    bf_auto_free char *id = NULL;
-    bf_auto_free char *snapshot = NULL;
-    bf_auto_json *volume = NULL;
-    bf_auto_json *point = NULL;
-    bf_auto_rbd_place place = {0};
-
-    if (bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0 ||
-        bf_cloud_ref_id(point_ref, "snapshot", &snapshot, err) < 0 ||
-        bf_cinder_snapshot(cloud, snapshot, &point, err) < 0)
-        return -1;
-    if (!point)
-        return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "snapshot %s is gone", snapshot);
-    if (take(cloud, id, &volume, &place, err) < 0)
-        return -1;
-    if (!place.image)
-        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
-                       "volume %s is not on RBD: its points can be cloned, but not read", id);
-    bf_auto_free char *name = bf_rbd_snapshot_name(snapshot);
-    *ret_volume = new_handle(cloud, bf_rbd_place_uri(cloud, &place, name),
-                             bf_cloud_number(point, "size") * GIB, false);
     return 0;
 }

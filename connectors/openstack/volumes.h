@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What volumes.c and rounds.c share of a replica: who holds it, and its points. */
+#pragma once
+
+#include "connectors/openstack/cloud.h"
+
+/* Nobody holds it, and it is available. */
+int bf_cloud_volume_let_go(struct bf_cloud *cloud, const char *id, struct bf_error *err);
+/* Off RBD, drivers want Nova's help with snapshots of a volume in use: it must be let go for a
+ * moment. *ret_let_go: it was, and has to be held again. */
+int bf_cloud_volume_ready(struct bf_cloud *cloud, const char *id, bool *ret_let_go,
+                          struct bf_error *err);
+int bf_cloud_volume_hold_again(struct bf_cloud *cloud, const char *id, bool was_let_go,
+                               struct bf_error *err);
+/* Those of ours with this tag (NULL: all). */
+int bf_cloud_volume_delete_points(struct bf_cloud *cloud, const char *volume_id, const char *tag,
+                                  struct bf_error *err);
