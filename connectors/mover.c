@@ -4,6 +4,7 @@
  * platform is called.  Mover records live as long as the process: there are few. */
 #include "connectors/mover.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 
 #define SLICE_MS 100       /* how soon a cancel is noticed */
 #define LOOK_AGAIN_MS 1000 /* somebody else may have freed a slot */
+#define DEVICE_PAUSE_MS 100
 #define SERVED_MS 30000
 #define DETACH_MS (UINT64_C(10) * 60 * 1000)
 
@@ -202,16 +204,61 @@ char *bf_mover_export_name(const char *id)
     return name;
 }
 
-static int fill_spec(const struct bf_mover_conf *conf, const struct bf_mover_request *request,
-                     const char *export_name, struct bf_endpoint_spec *spec, struct bf_error *err)
+/* "virtio-SERIAL", "scsi-0QEMU_QEMU_HARDDISK_SERIAL": the serial is what fits of the id. */
+static bool is_device(const char *name, const char *serial)
+{
+    return strstr(name, serial) && !strstr(name, "-part");
+}
+
+static char *find_device(const char *directory, const char *serial)
+{
+    DIR *dir = opendir(directory);
+    struct dirent *entry;
+    char *path = NULL;
+
+    while (dir && !path && (entry = readdir(dir))) {
+        if (is_device(entry->d_name, serial))
+            path = bf_xasprintf("file:%s/%s", directory, entry->d_name);
+    }
+    if (dir)
+        closedir(dir);
+    return path;
+}
+
+/* Attached to this very machine: its kernel and udev take a moment. */
+static int await_device(struct bf_platform *platform, const struct bf_mover_conf *conf,
+                        const char *serial, struct bf_deadline deadline, char **ret_uri,
+                        struct bf_error *err)
+{
+    while (!(*ret_uri = find_device(conf->devices, serial))) {
+        if (bf_deadline_passed(deadline))
+            return bf_fail(
+                err, BF_E_MOVER_NOT_SERVING, 0,
+                "no disk with the serial %s appeared in %s; does this service run on %s?", serial,
+                conf->devices, conf->id);
+        if (bf_platform_pause(platform, DEVICE_PAUSE_MS, deadline, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int fill_spec(struct bf_platform *platform, const struct bf_mover_conf *conf,
+                     const struct bf_mover_request *request, const char *export_name,
+                     struct bf_deadline deadline, struct bf_endpoint_spec *spec,
+                     struct bf_error *err)
 {
     bf_auto_free char *clean = export_name ? bf_mover_export_name(export_name) : NULL;
+    bf_auto_free char *uri = NULL;
 
     if (!clean || !bf_streq(clean, export_name))
         return bf_fail(err, BF_E_MOVER_NOT_SERVING, 0, "disk %s has no name that a mover can serve",
                        request->disk);
+    if (!conf->devices)
+        uri = bf_xasprintf("nbds://%s/%s", conf->address, export_name);
+    else if (await_device(platform, conf, export_name, deadline, &uri, err) < 0)
+        return -1;
     *spec = (struct bf_endpoint_spec){
-        .uri = bf_xasprintf("nbds://%s/%s", conf->address, export_name),
+        .uri = bf_steal(uri),
         .format = bf_xstrdup("raw"),
         .tls_directory = bf_xstrdup(conf->tls_directory),
         .size_bytes = request->size_bytes,
@@ -351,10 +398,9 @@ int bf_mover_attach(struct bf_platform *platform, const struct bf_mover_conf *co
     if (check_request(conf, request, err) < 0 ||
         attach_queued(platform, conf, request, deadline, &export_name, err) < 0)
         return -1;
-    rc = fill_spec(conf, request, export_name, &spec, err);
+    struct bf_deadline served = bf_deadline_in(conf->served_ms ? conf->served_ms : SERVED_MS);
+    rc = fill_spec(platform, conf, request, export_name, served, &spec, err);
     if (rc == 0) {
-        struct bf_deadline served = bf_deadline_in(conf->served_ms ? conf->served_ms : SERVED_MS);
-
         rc = (conf->ops->probe ? conf->ops->probe : bf_mover_probe)(platform, &spec, served, err);
     }
     if (rc < 0) {

@@ -64,6 +64,8 @@ struct bf_mover_ops {
 struct bf_mover_conf {
     const struct bf_mover_ops *ops;
     const char *id;            /* its machine on the platform; one lock and queue for each id */
+    const char *devices;       /* it is the machine that this service runs on: a directory in which
+                                  udev names disks by their serials; no address then */
     const char *address;       /* HOST or HOST:PORT, as its certificate says; IPv6 in brackets */
     const char *tls_directory; /* the certificates that were made with its image */
     unsigned slots;
@@ -81,7 +83,7 @@ struct bf_mover_request {
                             some and wait for more would wait for ever. */
 };
 
-/* Attach the disk and fill the endpoint (URI, certificates, size; freed by
+/* Attach the disk and fill the endpoint (URI or device, certificates, size; freed by
  * bf_endpoint_spec_done()). The same disk and tag again: what the first call made.  All slots in
  * use until the deadline: BF_E_MOVER_FULL.  Attached for somebody else: BF_E_IN_USE.  Attached but
  * not served, or with another size: detached, and BF_E_MOVER_NOT_SERVING. */

@@ -53,6 +53,8 @@ struct bf_cloud_conf {
     char *mover_address;      /* where it answers */
     char *mover_certificates; /* made with its image */
     unsigned mover_slots;     /* volumes at a time */
+    char *instance;           /* server that this service runs on; NULL: none, or it is not told */
+    char *devices;            /* where its disks are found by their serials */
     enum bf_cloud_multi_disk multi_disk;
     bool config_drive;
     bool boot_from_image; /* launches boot from an image made of their boot volume */

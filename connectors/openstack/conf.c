@@ -13,6 +13,7 @@
 /* What PCI slots Nova's default machine has left. */
 #define DEFAULT_MOVER_SLOTS 20
 #define DEFAULT_CLOUDS_YAML "/etc/openstack/clouds.yaml"
+#define DEFAULT_DEVICES "/dev/disk/by-id"
 
 /* --- texts: one table for options and for clouds.yaml --- */
 
@@ -48,6 +49,8 @@ static const struct text_option texts[] = {
     {"mover", OURS, AT(mover)},
     {"mover_address", OURS, AT(mover_address)},
     {"mover_certificates", OURS, AT(mover_certificates)},
+    {"instance", OURS, AT(instance)},
+    {"devices", OURS, AT(devices)},
     {"volume_endpoint", CLOUD, AT(endpoints[BF_CLOUD_VOLUME])},
     {"compute_endpoint", CLOUD, AT(endpoints[BF_CLOUD_COMPUTE])},
     {"network_endpoint", CLOUD, AT(endpoints[BF_CLOUD_NETWORK])},
@@ -184,6 +187,11 @@ static int check_mover(const struct bf_cloud_conf *conf, struct bf_error *err)
 {
     const char *address = conf->mover_address;
 
+    if (conf->instance && (conf->mover || address || conf->mover_certificates))
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "options.instance: volumes off RBD are attached to it, and to no mover");
+    if (conf->devices && !conf->instance)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.devices: instance is needed with it");
     if (!conf->mover && !address && !conf->mover_certificates)
         return 0;
     if (!conf->mover || !address || !conf->mover_certificates)
@@ -280,6 +288,8 @@ static void set_defaults(struct bf_cloud_conf *conf)
         conf->interface = bf_xstrdup("public");
     if (bf_ends_with(conf->interface, "URL")) /* "publicURL", an older way to write it */
         conf->interface[strlen(conf->interface) - 3] = '\0';
+    if (!conf->devices)
+        conf->devices = bf_xstrdup(DEFAULT_DEVICES);
     if (conf->host)
         return;
     if (gethostname(name, sizeof(name) - 1) < 0 || !name[0])
@@ -307,7 +317,8 @@ static int parse(const struct bf_platform_conf *conf, struct bf_cloud_conf *out,
     }
     if (fix_url(out, err) < 0 || check_login(out, err) < 0 ||
         check_path("cacert", out->cacert, err) < 0 ||
-        check_path("ceph_conf", out->ceph_conf, err) < 0)
+        check_path("ceph_conf", out->ceph_conf, err) < 0 ||
+        check_path("devices", out->devices, err) < 0)
         return -1;
     out->work_directory = bf_xstrdup(conf->work_directory);
     set_defaults(out);

@@ -144,10 +144,21 @@ static const struct bf_mover_ops nova_ops = {
 
 /* --- for volumes.c and clones.c --- */
 
+const char *bf_cloud_mover_server(const struct bf_cloud *cloud)
+{
+    return cloud->conf.instance ? cloud->conf.instance : cloud->conf.mover;
+}
+
+bool bf_cloud_has_mover(const struct bf_cloud *cloud)
+{
+    return bf_cloud_mover_server(cloud) != NULL;
+}
+
 static struct bf_mover_conf conf_of(const struct bf_cloud *cloud)
 {
     return (struct bf_mover_conf){.ops = &nova_ops,
-                                  .id = cloud->conf.mover,
+                                  .id = bf_cloud_mover_server(cloud),
+                                  .devices = cloud->conf.instance ? cloud->conf.devices : NULL,
                                   .address = cloud->conf.mover_address,
                                   .tls_directory = cloud->conf.mover_certificates,
                                   .slots = cloud->conf.mover_slots,
@@ -156,7 +167,8 @@ static struct bf_mover_conf conf_of(const struct bf_cloud *cloud)
 
 bool bf_cloud_needs_mover(const struct bf_cloud *cloud, struct json_object *connection)
 {
-    return cloud->conf.mover && !bf_streq(bf_cloud_text(connection, "driver_volume_type"), "rbd");
+    return bf_cloud_has_mover(cloud) &&
+           !bf_streq(bf_cloud_text(connection, "driver_volume_type"), "rbd");
 }
 
 int bf_cloud_mover_attach(struct bf_cloud *cloud, const char *volume_id, const char *tag,
@@ -175,7 +187,7 @@ int bf_cloud_mover_release(struct bf_cloud *cloud, struct json_object *volume, s
     const char *tag = bf_cloud_text(volume, "metadata/" BF_CLOUD_MOVER_KEY);
     const char *id = bf_cloud_id(volume, "id");
 
-    if (!cloud->conf.mover || !tag || !id)
+    if (!bf_cloud_has_mover(cloud) || !tag || !id)
         return 0;
     const struct bf_mover_conf conf = conf_of(cloud);
     return bf_mover_detach(&cloud->base, &conf, id, tag, err);
@@ -185,7 +197,7 @@ int bf_cloud_mover_release_id(struct bf_cloud *cloud, const char *volume_id, str
 {
     bf_auto_json *volume = NULL;
 
-    if (!cloud->conf.mover)
+    if (!bf_cloud_has_mover(cloud))
         return 0;
     if (bf_cinder_volume(cloud, volume_id, &volume, err) < 0) {
         if (err->code != BF_E_VOLUME_GONE)
@@ -200,7 +212,7 @@ int bf_cloud_mover_status(struct bf_cloud *cloud, char **ret_status, struct bf_e
 {
     bf_auto_json *server = NULL;
 
-    if (bf_nova_server(cloud, cloud->conf.mover, &server, err) < 0) {
+    if (bf_nova_server(cloud, bf_cloud_mover_server(cloud), &server, err) < 0) {
         if (err->code != BF_E_NO_SUCH_MACHINE)
             return -1;
         bf_error_clear(err);

@@ -13,6 +13,9 @@
 
 #define BF_CLOUD_MOVER_KEY "blockferry_mover"
 
+/* Is there any: a server that runs a mover's image, or the one that this service runs on, where the
+ * attached volume is a device of its own? */
+bool bf_cloud_has_mover(const struct bf_cloud *cloud);
 /* May this connection (of an attachment) be served by a mover only?  False without a mover. */
 bool bf_cloud_needs_mover(const struct bf_cloud *cloud, struct json_object *connection);
 /* The volume must be nobody's.  ret_spec: bf_endpoint_spec_done(). */
@@ -25,5 +28,7 @@ int bf_cloud_mover_release(struct bf_cloud *cloud, struct json_object *volume,
                            struct bf_error *err);
 /* The same by id; a volume that is gone is attached nowhere. */
 int bf_cloud_mover_release_id(struct bf_cloud *cloud, const char *volume_id, struct bf_error *err);
+/* Which server that is.  NULL: none. */
+const char *bf_cloud_mover_server(const struct bf_cloud *cloud);
 /* The server is there and runs; *ret_status: its status, "" when there is none. */
 int bf_cloud_mover_status(struct bf_cloud *cloud, char **ret_status, struct bf_error *err);

@@ -100,7 +100,7 @@ static int check_type(struct check *check, struct bf_error *err)
     const char *protocol = bf_cloud_text(pool, "capabilities/storage_protocol");
     check->off_rbd = protocol && !bf_streq(protocol, "ceph");
     check->on_rbd = protocol && !check->off_rbd;
-    if (check->off_rbd && !check->cloud->conf.mover)
+    if (check->off_rbd && !bf_cloud_has_mover(check->cloud))
         add(check, BF_SEVERITY_BLOCK, "openstack-type-not-rbd", type, protocol, "ceph",
             "replicas are written by librbd, or through a mover",
             "choose a volume type on Ceph RBD, or give the platform a mover (docs/mover.md)");
@@ -403,34 +403,52 @@ static void check_firmware(struct check *check)
             "nothing else was tried", "make sure that the cloud has hosts of this architecture");
 }
 
+/* What this service needs of its own host to reach volumes off RBD. */
+static void check_reach(struct check *check, enum bf_severity severity)
+{
+    const struct bf_cloud_conf *conf = &check->cloud->conf;
+
+    if (conf->instance) {
+        if (access(conf->devices, R_OK | X_OK) < 0)
+            add(check, severity, "openstack-devices", conf->devices, strerror(errno),
+                "a directory that this service can read",
+                "attached volumes are found there by their serials",
+                "correct option devices, and let the service's user read and write the disks");
+        return;
+    }
+    bf_auto_free char *key = bf_xasprintf("%s/client-key.pem", conf->mover_certificates);
+    if (access(key, R_OK) < 0)
+        add(check, severity, "openstack-mover-certificates", key, strerror(errno),
+            "a file this service can read", "the mover knows this service by it",
+            "correct option mover_certificates");
+}
+
 static int check_write_path(struct check *check, struct bf_error *err)
 {
     bf_auto_free char *status = NULL;
-    const char *mover = check->cloud->conf.mover;
+    const char *server = bf_cloud_mover_server(check->cloud);
+    bool local = check->cloud->conf.instance != NULL;
+    enum bf_severity severity = check->off_rbd ? BF_SEVERITY_BLOCK : BF_SEVERITY_WARN;
 
-    if (check->on_rbd || !mover)
+    if (check->on_rbd || !server) {
         add(check, BF_SEVERITY_INFO, "openstack-write-path", NULL, "rbd", "rbd",
             "the replica is written into its RBD image by librbd, without a helper machine",
             "nothing");
-    else
-        add(check, BF_SEVERITY_INFO, "openstack-write-path", NULL,
-            check->off_rbd ? "mover" : "mover, or rbd where Cinder says so", "rbd or mover",
-            "the replica is written over TLS through a mover that its volume is attached to",
-            "nothing");
-    if (check->on_rbd || !mover)
         return 0;
+    }
+    bf_auto_free char *path = bf_xasprintf("%s%s", local ? "local" : "mover",
+                                           check->off_rbd ? "" : ", or rbd where Cinder says so");
+    add(check, BF_SEVERITY_INFO, "openstack-write-path", NULL, path, "rbd, local or mover",
+        local ? "the replica's volume is attached to the server that this service runs on"
+              : "the replica is written over TLS through a mover that its volume is attached to",
+        "nothing");
     if (bf_cloud_mover_status(check->cloud, &status, err) < 0)
         return -1;
     if (!bf_streq(status, "ACTIVE"))
-        add(check, check->off_rbd ? BF_SEVERITY_BLOCK : BF_SEVERITY_WARN, "openstack-mover", mover,
-            status[0] ? status : "no such server", "ACTIVE",
-            "volumes off RBD are written through it", "start it, or correct option mover");
-    bf_auto_free char *key =
-        bf_xasprintf("%s/client-key.pem", check->cloud->conf.mover_certificates);
-    if (access(key, R_OK) < 0)
-        add(check, check->off_rbd ? BF_SEVERITY_BLOCK : BF_SEVERITY_WARN,
-            "openstack-mover-certificates", key, strerror(errno), "a file this service can read",
-            "the mover knows this service by it", "correct option mover_certificates");
+        add(check, severity, "openstack-mover", server, status[0] ? status : "no such server",
+            "ACTIVE", "volumes off RBD are written through it",
+            local ? "correct option instance" : "start it, or correct option mover");
+    check_reach(check, severity);
     return 0;
 }
 

@@ -129,7 +129,7 @@ int bf_cloud_volume_ready(struct bf_cloud *cloud, const char *id, bool *ret_let_
     bf_auto_json *connection = NULL;
 
     *ret_let_go = false;
-    if (!cloud->conf.mover)
+    if (!bf_cloud_has_mover(cloud))
         return 0;
     if (bf_cloud_mover_release_id(cloud, id, err) < 0 ||
         bf_cinder_hold(cloud, id, &connection, err) < 0)

@@ -2,6 +2,8 @@
 /* Slots, queue, lock and tags of a mover, on a platform that is a table. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -398,6 +400,41 @@ static void test_list_and_names(struct bf_platform *platform)
     ok(!bf_mover_export_name(" \n"), "no name");
 }
 
+/* The machine that this service runs on: a device of this host. */
+static void test_devices(struct bf_platform *platform)
+{
+    char directory[] = "/tmp/bf-devices.XXXXXX";
+    struct bf_endpoint_spec spec = {0};
+    struct bf_error err = BF_ERROR_INIT;
+    const struct bf_mover_conf before = conf;
+
+    if (!mkdtemp(directory))
+        abort();
+    clear();
+    conf.devices = directory;
+    conf.address = conf.tls_directory = NULL;
+    conf.served_ms = 200;
+    bf_auto_free char *part = bf_xasprintf("%s/virtio-vol-1-part1", directory);
+    bf_auto_free char *other = bf_xasprintf("%s/virtio-vol-2", directory);
+    bf_auto_free char *disk = bf_xasprintf("%s/scsi-0QEMU_QEMU_HARDDISK_vol-1", directory);
+    bf_auto_free char *uri = bf_xasprintf("file:%s", disk);
+    ok(symlink("/dev/null", part) == 0 && symlink("/dev/null", other) == 0, "devices");
+    ok(attach_gives(platform, "vol-1", TAG_A, BF_E_MOVER_NOT_SERVING) && fake.count == 0,
+       "a partition and another disk are not it, and it is detached again");
+    ok(symlink("/dev/null", disk) == 0 && attach(platform, "vol-1", TAG_A, 1000, &spec, &err) == 0,
+       "found by its serial");
+    is_string(spec.uri, uri, "its URI");
+    ok(!spec.tls_directory && spec.size_bytes == 4096, "no certificates; the size");
+    bf_endpoint_spec_done(&spec);
+    conf.devices = "/nonexistent";
+    ok(attach_gives(platform, "vol-1", TAG_A, BF_E_MOVER_NOT_SERVING), "no such directory");
+    unlink(part);
+    unlink(other);
+    unlink(disk);
+    rmdir(directory);
+    conf = before;
+}
+
 int main(void)
 {
     struct bf_platform *platform = new_platform();
@@ -408,6 +445,7 @@ int main(void)
     test_many();
     test_holding(platform);
     test_list_and_names(platform);
+    test_devices(platform);
     bf_platform_close(platform);
     return done();
 }
