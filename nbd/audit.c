@@ -6,10 +6,10 @@
  * first of those under way is never held, so there is always one to wait for.
  */
 #include <assert.h>
-#include <gnutls/crypto.h>
 #include <stdio.h>
 
 #include "nbd/engine_internal.h"
+#include "nbd/gnutls_api.h"
 
 #define SHA256_BYTES 32
 
@@ -17,7 +17,9 @@ int bf_audit_begin(struct bf_engine *engine, struct bf_error *err)
 {
     gnutls_hash_hd_t hash;
 
-    if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0)
+    if (bf_gnutls_load(err))
+        return bf_fail_in(err, "--sha256");
+    if (bf_gnutls.gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0)
         return bf_fail(err, BF_E_SYSTEM, 0, "no SHA-256 in GnuTLS");
     engine->sha256 = hash;
     engine->audited = 0;
@@ -28,7 +30,7 @@ void bf_audit_end(struct bf_engine *engine, char ret_hex[BF_SHA256_HEX_LENGTH + 
 {
     unsigned char sum[SHA256_BYTES];
 
-    gnutls_hash_deinit(engine->sha256, sum);
+    bf_gnutls.gnutls_hash_deinit(engine->sha256, sum);
     engine->sha256 = NULL;
     for (unsigned i = 0; i < SHA256_BYTES; i++)
         snprintf(ret_hex + (size_t)2 * i, 3, "%02x", sum[i]);
@@ -36,7 +38,7 @@ void bf_audit_end(struct bf_engine *engine, char ret_hex[BF_SHA256_HEX_LENGTH + 
 
 static void take(struct bf_engine *engine, const void *data, uint64_t length)
 {
-    int rc = gnutls_hash(engine->sha256, data, length);
+    int rc = bf_gnutls.gnutls_hash(engine->sha256, data, length);
 
     assert(rc == 0); /* plain memory and a valid handle: nothing that could fail */
 }

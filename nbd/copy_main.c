@@ -6,9 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "nbd/copy.h"
-#include "nbd/tls_priority.h"
 
 /* SIGTERM and SIGINT become readable on the descriptor. */
 static int open_signals(struct bf_error *err, int *ret_fd)
@@ -54,9 +52,6 @@ int main(int argc, char *argv[])
         printf("blockferry-copy %s\n", BF_VERSION);
         return 0;
     }
-    if (!rc && (bf_starts_with(options.source, "nbds") ||
-                (options.target && bf_starts_with(options.target, "nbds"))))
-        bf_tls_priority_apply(argv);
     if (!rc && options.verbose)
         bf_log_open("blockferry-copy", BF_LOG_DEBUG);
     if (!rc)

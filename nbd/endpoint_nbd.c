@@ -6,8 +6,11 @@
  * connection and ends with the next answer; when it has lasted `reconnect_ms`, or when the
  * server broke the protocol several times in a row, the endpoint fails.
  *
- * Closing a libnbd handle ends its use of the requests' buffers, so starting a request again on
- * another connection cannot race with a late answer.
+ * The first connection is made at once, each other when so much was asked of the server that it is
+ * worth it: most disks' deltas are through before.
+ *
+ * Closing a link ends its use of the requests' buffers, so starting a request again on another
+ * connection cannot race with a late answer.
  */
 #include <assert.h>
 #include <errno.h>
@@ -29,30 +32,34 @@
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MAX_MS 5000
 #define BREACHES_MAX 3
+#define WORTH_A_CONNECTION ((uint64_t)32 << 20)
 #define MAP_TRIES 4
 #define MAP_PAUSE_MS 250 /* doubled each time */
 
-enum state { WAITING, CONNECTING, READY };
+enum state { UNUSED, WAITING, CONNECTING, READY };
 
 struct connection {
     enum state state;
-    struct nbd_handle *handle; /* NULL in WAITING */
-    uint64_t since_ms;         /* of CONNECTING; in WAITING: when to try again */
-    uint64_t pause_ms;         /* before the next try */
-    struct bf_request *first;  /* under way, oldest first */
+    struct bf_nbd_link *link; /* NULL in UNUSED and WAITING */
+    uint64_t since_ms;        /* of CONNECTING; in WAITING: when to try again */
+    uint64_t pause_ms;        /* before the next try */
+    struct bf_request *first; /* under way, oldest first */
     unsigned count;
     int poll_index; /* into this turn's fds; -1: not polled */
 };
 
 struct nbd_endpoint {
     struct bf_endpoint base;
+    struct bf_uri uri;
     struct bf_nbd_params params;
+    struct bf_nbd_params map_params;
     struct connection connections[CONNECTIONS_MAX]; /* base.connections of them */
     unsigned depth;                                 /* requests per connection */
     uint64_t trouble_since_ms;                      /* 0: none */
     unsigned breaches;                              /* of the protocol, since the last answer */
     struct bf_error last_loss;
-    struct nbd_handle *map; /* second handle, for base:allocation; NULL: not made yet */
+    struct bf_nbd_link *map; /* for base:allocation; NULL: not made yet */
+    uint64_t asked;          /* bytes of all requests */
     bool can_flush;
     bool cipher_told;
 };
@@ -110,49 +117,14 @@ static void lose(struct nbd_endpoint *nbd, struct connection *c, uint64_t now_ms
     bf_error_move(&nbd->last_loss, why);
     if (!nbd->trouble_since_ms)
         nbd->trouble_since_ms = now_ms;
-    nbd_close(c->handle);
-    c->handle = NULL;
+    bf_nbd_link_close(c->link);
+    c->link = NULL;
     give_back_requests(nbd, c);
     if (was_ready && nbd->base.options.write)
         nbd->base.resets++;
     c->state = WAITING;
     c->since_ms = now_ms + c->pause_ms;
     c->pause_ms = c->pause_ms * 2 < PAUSE_MAX_MS ? c->pause_ms * 2 : PAUSE_MAX_MS;
-}
-
-static void lose_by_libnbd(struct nbd_endpoint *nbd, struct connection *c, uint64_t now_ms)
-{
-    bf_auto_error why = BF_ERROR_INIT;
-
-    bf_nbd_fail(&nbd->params, "connection lost", &why);
-    lose(nbd, c, now_ms, &why);
-}
-
-/* Called by libnbd, inside nbd_aio_*(): nothing of the handle may be used here. */
-static int on_answer(void *user, int *error)
-{
-    struct bf_request *request = user;
-
-    request->answered = true;
-    request->answer = *error;
-    return 1;
-}
-
-static int64_t issue(struct nbd_handle *h, struct bf_request *request)
-{
-    nbd_completion_callback callback = {.callback = on_answer, .user_data = request};
-
-    switch (request->kind) {
-    case BF_REQUEST_READ:
-        return nbd_aio_pread(h, request->buffer, request->length, request->offset, callback, 0);
-    case BF_REQUEST_WRITE:
-        return nbd_aio_pwrite(h, request->buffer, request->length, request->offset, callback, 0);
-    case BF_REQUEST_ZERO:
-        return nbd_aio_zero(h, request->length, request->offset, callback, 0);
-    case BF_REQUEST_FLUSH:
-        return nbd_aio_flush(h, callback, 0);
-    }
-    return -1;
 }
 
 static bool nbd_start(struct bf_endpoint *endpoint, struct bf_request *request)
@@ -168,21 +140,21 @@ static bool nbd_start(struct bf_endpoint *endpoint, struct bf_request *request)
         struct connection *c = &nbd->connections[i];
         if (c->state == READY && c->count < nbd->depth && (!best || c->count < best->count))
             best = c;
+        else if (c->state == UNUSED && nbd->asked >= i * WORTH_A_CONNECTION)
+            c->state = WAITING; /* until now */
     }
     if (!best)
         return false;
     request->answered = false;
     request->answer = 0;
     request->issued_ms = bf_now_ms();
-    if (issue(best->handle, request) < 0) {
-        lose_by_libnbd(nbd, best, request->issued_ms);
-        return false;
-    }
+    nbd->asked += request->length;
+    bf_nbd_link_submit(best->link, request);
     link_last(best, request);
     return true;
 }
 
-/* Take in the answers that libnbd has for this connection. */
+/* Take in the answers that came on this connection. */
 static void collect(struct nbd_endpoint *nbd, struct connection *c)
 {
     for (struct bf_request *request = c->first, *next; request; request = next) {
@@ -202,6 +174,14 @@ static void collect(struct nbd_endpoint *nbd, struct connection *c)
     }
 }
 
+static void send_all(struct nbd_endpoint *nbd, struct connection *c, uint64_t now_ms)
+{
+    bf_auto_error why = BF_ERROR_INIT;
+
+    if (bf_nbd_link_send(c->link, &why))
+        lose(nbd, c, now_ms, &why);
+}
+
 static unsigned nbd_prepare(struct bf_endpoint *endpoint, struct pollfd *fds, unsigned max,
                             uint64_t now_ms, uint64_t *wake_ms)
 {
@@ -212,6 +192,8 @@ static unsigned nbd_prepare(struct bf_endpoint *endpoint, struct pollfd *fds, un
         struct connection *c = &nbd->connections[i];
         uint64_t wake = UINT64_MAX;
         c->poll_index = -1;
+        if (c->state == READY)
+            send_all(nbd, c, now_ms);
         if (c->state == WAITING)
             wake = c->since_ms;
         else if (c->state == CONNECTING)
@@ -220,15 +202,10 @@ static unsigned nbd_prepare(struct bf_endpoint *endpoint, struct pollfd *fds, un
             wake = c->first->issued_ms + endpoint->options.deadline_ms;
         if (wake < *wake_ms)
             *wake_ms = wake > now_ms ? wake : now_ms;
-        if (c->state == WAITING || used == max)
+        if (c->state == UNUSED || c->state == WAITING || used == max)
             continue;
-        unsigned direction = nbd_aio_get_direction(c->handle);
-        short events = 0;
-        if (direction & LIBNBD_AIO_DIRECTION_READ)
-            events |= POLLIN;
-        if (direction & LIBNBD_AIO_DIRECTION_WRITE)
-            events |= POLLOUT;
-        fds[used] = (struct pollfd){.fd = nbd_aio_get_fd(c->handle), .events = events};
+        fds[used] =
+            (struct pollfd){.fd = bf_nbd_link_fd(c->link), .events = bf_nbd_link_events(c->link)};
         c->poll_index = (int)used++;
     }
     return used;
@@ -240,25 +217,23 @@ static void reconnect(struct nbd_endpoint *nbd, struct connection *c, uint64_t n
 
     c->state = CONNECTING;
     c->since_ms = now_ms;
-    if (bf_nbd_begin(&nbd->params, &c->handle, &why))
+    if (bf_nbd_link_begin(&nbd->params, &c->link, &why))
         lose(nbd, c, now_ms, &why);
 }
 
 /* The server is back.  It must still be the same disk. */
 static int became_ready(struct nbd_endpoint *nbd, struct connection *c, struct bf_error *err)
 {
-    int64_t size = nbd_get_size(c->handle);
+    const struct bf_nbd_export *export = bf_nbd_link_export(c->link);
 
-    if (size < 0 || (uint64_t)size != nbd->base.size)
+    if (export->size != nbd->base.size)
         return bf_fail(err, BF_E_ENDPOINT_SIZE, 0,
-                       "%s: after a reconnect the export has %" PRId64
+                       "%s: after a reconnect the export has %" PRIu64
                        " bytes, before it had %" PRIu64,
-                       nbd->base.name, size, nbd->base.size);
-    if (nbd->base.options.write && nbd_is_read_only(c->handle) > 0)
+                       nbd->base.name, export->size, nbd->base.size);
+    if (nbd->base.options.write && export->flags & BF_NBD_READ_ONLY)
         return bf_fail(err, BF_E_ENDPOINT_READONLY, 0, "%s: after a reconnect it is read-only",
                        nbd->base.name);
-    if (nbd->params.tls)
-        nbd_set_debug(c->handle, false);
     c->state = READY;
     if (bf_endpoint_idle(&nbd->base))
         nbd->trouble_since_ms = 0;
@@ -269,20 +244,14 @@ static int became_ready(struct nbd_endpoint *nbd, struct connection *c, struct b
 /* Returns false if the connection was lost. */
 static bool drive(struct nbd_endpoint *nbd, struct connection *c, short revents, uint64_t now_ms)
 {
-    unsigned direction = nbd_aio_get_direction(c->handle);
-    int rc = 0;
+    bf_auto_error why = BF_ERROR_INIT;
 
-    if ((direction & LIBNBD_AIO_DIRECTION_READ) && (revents & (POLLIN | POLLHUP | POLLERR)))
-        rc = nbd_aio_notify_read(c->handle);
-    else if ((direction & LIBNBD_AIO_DIRECTION_WRITE) && (revents & (POLLOUT | POLLHUP | POLLERR)))
-        rc = nbd_aio_notify_write(c->handle);
-    /* A dead handle's answers may be the aborted ones: lose() sorts them. */
-    if (rc || nbd_aio_is_dead(c->handle) || nbd_aio_is_closed(c->handle)) {
-        lose_by_libnbd(nbd, c, now_ms);
-        return false;
-    }
+    int rc = bf_nbd_link_drive(c->link, revents, &why);
+    /* What was answered before the connection was lost counts. */
     collect(nbd, c);
-    return true;
+    if (rc)
+        lose(nbd, c, now_ms, &why);
+    return rc == 0;
 }
 
 static void check_overdue(struct nbd_endpoint *nbd, struct connection *c, uint64_t now_ms)
@@ -306,6 +275,8 @@ static int handle_connection(struct nbd_endpoint *nbd, struct connection *c,
 {
     short revents = c->poll_index >= 0 ? fds[c->poll_index].revents : 0;
 
+    if (c->state == UNUSED)
+        return 0;
     if (c->state == WAITING) {
         if (now_ms >= c->since_ms)
             reconnect(nbd, c, now_ms);
@@ -314,7 +285,7 @@ static int handle_connection(struct nbd_endpoint *nbd, struct connection *c,
     c->poll_index = -1;
     if (revents && !drive(nbd, c, revents, now_ms))
         return 0;
-    if (c->state == CONNECTING && nbd_aio_is_ready(c->handle) > 0)
+    if (c->state == CONNECTING && bf_nbd_link_ready(c->link))
         return became_ready(nbd, c, err);
     check_overdue(nbd, c, now_ms);
     return 0;
@@ -356,46 +327,43 @@ static void nbd_endpoint_close(struct bf_endpoint *endpoint)
     struct nbd_endpoint *nbd = self(endpoint);
 
     for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
-        if (nbd->connections[i].handle)
-            bf_nbd_end(nbd->connections[i].handle);
-    bf_nbd_end(nbd->map);
+        bf_nbd_link_close(nbd->connections[i].link);
+    bf_nbd_link_close(nbd->map);
     bf_error_clear(&nbd->last_loss);
+    bf_uri_done(&nbd->uri);
     free(nbd);
 }
 
-/* The map's handle is made when first asked for: many copies never need it. */
-static int map_handle(struct nbd_endpoint *nbd, const char *context, struct nbd_handle **ret_handle,
-                      struct bf_error *err)
+/* The map's link is made when first asked for: many copies never need it. */
+static int map_link(const struct nbd_endpoint *nbd, const struct bf_nbd_params *params,
+                    struct bf_nbd_link **ret_link, struct bf_error *err)
 {
-    struct bf_nbd_params params = nbd->params;
-    struct nbd_handle *h;
+    struct bf_nbd_link *link;
 
-    params.simple_replies = false;
-    params.context = context;
-    if (bf_nbd_connect(&params, &h, err))
+    if (bf_nbd_link_connect(params, &link, err))
         return -1;
-    int64_t size = nbd_get_size(h);
-    if (size < 0 || (uint64_t)size != nbd->base.size) {
-        bf_nbd_end(h);
+    if (bf_nbd_link_export(link)->size != nbd->base.size) {
+        bf_nbd_link_close(link);
         return bf_fail(err, BF_E_PROTOCOL, 0, "%s: the export's size changes between connections",
                        nbd->base.name);
     }
-    *ret_handle = h;
+    *ret_link = link;
     return 0;
 }
 
-/* One try to get a map over *handle, which is made if it is NULL. */
-static int try_map(struct nbd_endpoint *nbd, struct nbd_handle **handle, const char *context,
-                   uint64_t offset, uint64_t length, struct bf_extent_list *list,
-                   struct bf_error *err)
+/* One try to get a map over *link, which is made if it is NULL. */
+static int try_map(const struct nbd_endpoint *nbd, struct bf_nbd_link **link,
+                   const struct bf_nbd_params *params, uint64_t offset, uint64_t length,
+                   struct bf_extent_list *list, struct bf_error *err)
 {
-    if (!*handle && map_handle(nbd, context, handle, err))
+    if (!*link && map_link(nbd, params, link, err))
         return -1;
-    if (nbd_can_meta_context(*handle, context) > 0)
-        return bf_nbd_map(handle, &nbd->params, context, offset, length, list, err);
-    if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0)
+    if (bf_nbd_link_export(*link)->has_context)
+        return bf_nbd_map(link, params, offset, length, list, err);
+    if (strcmp(params->context, BF_NBD_ALLOCATION) == 0)
         return bf_extent_list_add(list, offset, length, BF_EXTENT_DATA, err);
-    return bf_fail(err, BF_E_NO_BITMAP, 0, "%s: no meta context \"%s\"", nbd->base.name, context);
+    return bf_fail(err, BF_E_NO_BITMAP, 0, "%s: no meta context \"%s\"", nbd->base.name,
+                   params->context);
 }
 
 /* Wait, unless cancelled. */
@@ -407,15 +375,15 @@ static bool pause_before_retry(const struct nbd_endpoint *nbd, unsigned tries)
 }
 
 /* A server that is just being restarted is asked again. */
-static int get_map(struct nbd_endpoint *nbd, struct nbd_handle **handle, const char *context,
-                   uint64_t offset, uint64_t length, struct bf_extent_list *list,
-                   struct bf_error *err)
+static int get_map(const struct nbd_endpoint *nbd, struct bf_nbd_link **link,
+                   const struct bf_nbd_params *params, uint64_t offset, uint64_t length,
+                   struct bf_extent_list *list, struct bf_error *err)
 {
     struct bf_extent_list fresh = {0};
     int rc;
 
     for (unsigned tries = 0;; tries++) {
-        rc = try_map(nbd, handle, context, offset, length, &fresh, err);
+        rc = try_map(nbd, link, params, offset, length, &fresh, err);
         bool lost = rc && (err->code == BF_E_ENDPOINT_OPEN || err->code == BF_E_DEADLINE);
         if (!lost || tries == MAP_TRIES || !pause_before_retry(nbd, tries))
             break;
@@ -435,7 +403,7 @@ static int nbd_allocation(struct bf_endpoint *endpoint, uint64_t offset, uint64_
 {
     struct nbd_endpoint *nbd = self(endpoint);
 
-    return get_map(nbd, &nbd->map, LIBNBD_CONTEXT_BASE_ALLOCATION, offset, length, list, err);
+    return get_map(nbd, &nbd->map, &nbd->map_params, offset, length, list, err);
 }
 
 static int nbd_dirty(struct bf_endpoint *endpoint, const char *bitmap, struct bf_extent_list *list,
@@ -443,11 +411,13 @@ static int nbd_dirty(struct bf_endpoint *endpoint, const char *bitmap, struct bf
 {
     struct nbd_endpoint *nbd = self(endpoint);
     bf_auto_free char *context = bf_xasprintf("qemu:dirty-bitmap:%s", bitmap);
-    struct nbd_handle *h = NULL;
+    struct bf_nbd_params params = nbd->params;
+    struct bf_nbd_link *link = NULL;
 
+    params.context = context;
     /* An empty disk has nothing to ask about. */
-    int rc = endpoint->size ? get_map(nbd, &h, context, 0, endpoint->size, list, err) : 0;
-    bf_nbd_end(h);
+    int rc = endpoint->size ? get_map(nbd, &link, &params, 0, endpoint->size, list, err) : 0;
+    bf_nbd_link_close(link);
     return rc;
 }
 
@@ -463,68 +433,53 @@ static const struct bf_endpoint_ops nbd_ops = {
 };
 
 /* What the first connection tells about the export. */
-static int learn(struct nbd_endpoint *nbd, struct nbd_handle *h, struct bf_error *err)
+static int learn(struct nbd_endpoint *nbd, const struct bf_nbd_export *export, struct bf_error *err)
 {
-    int64_t size = nbd_get_size(h);
-    int64_t block_min = nbd_get_block_size(h, LIBNBD_SIZE_MINIMUM);
-    int64_t block_max = nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM);
+    uint64_t block_min = export->block_min, block_max = export->block_max;
 
-    if (size < 0 || block_min < 0 || block_max < 0)
-        return bf_nbd_fail(&nbd->params, "no size", err);
     if ((block_min & (block_min - 1)) || block_min > 65536 || (block_max && block_max < 65536))
         return bf_fail(err, BF_E_PROTOCOL, 0,
-                       "%s: block sizes of %" PRId64 " to %" PRId64 " bytes cannot be served",
+                       "%s: block sizes of %" PRIu64 " to %" PRIu64 " bytes cannot be served",
                        nbd->base.name, block_min, block_max);
-    nbd->base.size = (uint64_t)size;
-    nbd->base.block_min = block_min ? (uint64_t)block_min : 1;
-    nbd->base.block_max = (uint64_t)block_max;
-    nbd->base.can_zero = nbd_can_zero(h) > 0;
+    nbd->base.size = export->size;
+    nbd->base.block_min = block_min ? block_min : 1;
+    nbd->base.block_max = block_max;
+    nbd->base.can_zero = export->flags & BF_NBD_WRITE_ZEROES;
     nbd->base.volatile_cache = true;
-    nbd->can_flush = nbd_can_flush(h) > 0;
-    if (nbd->base.options.write && nbd_is_read_only(h) > 0)
+    nbd->can_flush = export->flags & BF_NBD_FLUSH;
+    if (nbd->base.options.write && export->flags & BF_NBD_READ_ONLY)
         return bf_fail(err, BF_E_ENDPOINT_READONLY, 0, "%s: the export is read-only",
                        nbd->base.name);
     if (nbd->base.options.write && !nbd->can_flush)
         bf_log_warning("%s: the server has no flush: what is written may be lost with it",
                        nbd->base.name);
     /* Without multi-conn a flush on one connection says nothing about writes on another. */
-    if (nbd_can_multi_conn(h) <= 0)
+    if (!(export->flags & BF_NBD_MULTI_CONN))
         nbd->base.connections = 1;
     return 0;
 }
 
-static int open_connections(struct nbd_endpoint *nbd, struct bf_error *err)
+static int open_first(struct nbd_endpoint *nbd, struct bf_error *err)
 {
-    for (unsigned i = 0; i < nbd->base.connections; i++) {
-        struct connection *c = &nbd->connections[i];
-        c->pause_ms = PAUSE_FIRST_MS;
-        if (bf_nbd_connect(&nbd->params, &c->handle, err))
-            return -1;
-        c->state = READY;
-        if (i == 0 && learn(nbd, c->handle, err))
-            return -1;
-        int64_t size = nbd_get_size(c->handle);
-        if (size < 0 || (uint64_t)size != nbd->base.size)
-            return bf_fail(err, BF_E_PROTOCOL, 0,
-                           "%s: the export's size changes between connections", nbd->base.name);
-    }
-    return 0;
+    struct connection *first = &nbd->connections[0];
+
+    for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
+        nbd->connections[i].pause_ms = PAUSE_FIRST_MS;
+    if (bf_nbd_link_connect(&nbd->params, &first->link, err))
+        return -1;
+    first->state = READY;
+    return learn(nbd, bf_nbd_link_export(first->link), err);
 }
 
-/* libnbd 1.14 verifies a certificate only when it finds a CA in the given directory (otherwise it
- * takes the system's authorities and does not verify) and knows a host name.  What it would not
- * verify is refused. */
+/* What could not be verified is refused before the server hears of us. */
 static int check_tls(const struct bf_uri *uri, const struct bf_endpoint_options *options,
                      struct bf_error *err)
 {
     bf_auto_free char *ca = NULL;
 
-    if (strstr(uri->text, "tls-verify-peer=") || strstr(uri->text, "tls-certificates="))
-        return bf_fail(err, BF_E_URI, 0, "%s: certificates are given by --tls-certificates only",
-                       uri->text);
-    if (!uri->tls || options->tls_psk || strstr(uri->text, "tls-psk-file="))
+    if (!uri->tls || options->tls_psk || uri->nbd_psk_file)
         return 0;
-    if (bf_starts_with(uri->text, "nbds+unix"))
+    if (uri->nbd_socket)
         return bf_fail(err, BF_E_TLS, 0,
                        "%s: a certificate cannot be verified on a UNIX socket; use --tls-psk",
                        uri->text);
@@ -537,6 +492,20 @@ static int check_tls(const struct bf_uri *uri, const struct bf_endpoint_options 
     return 0;
 }
 
+static void fill_params(struct nbd_endpoint *nbd, const struct bf_endpoint_options *options)
+{
+    nbd->params = (struct bf_nbd_params){
+        .uri = &nbd->uri,
+        .cipher_told = &nbd->cipher_told,
+        .tls_certificates = options->tls_certificates,
+        .tls_psk = options->tls_psk,
+        .deadline_ms = options->deadline_ms,
+        .cancel_fd = options->cancel_fd,
+    };
+    nbd->map_params = nbd->params;
+    nbd->map_params.context = BF_NBD_ALLOCATION;
+}
+
 int bf_endpoint_nbd_open(const struct bf_uri *uri, const struct bf_endpoint_options *options,
                          struct bf_endpoint **ret_endpoint, struct bf_error *err)
 {
@@ -545,21 +514,15 @@ int bf_endpoint_nbd_open(const struct bf_uri *uri, const struct bf_endpoint_opti
         return -1;
     struct nbd_endpoint *nbd = bf_xcalloc(1, sizeof(*nbd));
     bf_endpoint_init(&nbd->base, &nbd_ops, uri, options);
-    nbd->params = (struct bf_nbd_params){
-        .uri = nbd->base.name,
-        .tls = uri->tls,
-        .cipher_told = &nbd->cipher_told,
-        .tls_certificates = options->tls_certificates,
-        .tls_psk = options->tls_psk,
-        /* Holes are known from the map, so the cheaper kind of answer will do. */
-        .simple_replies = true,
-        .deadline_ms = options->deadline_ms,
-        .cancel_fd = options->cancel_fd,
-    };
+    if (bf_uri_parse(uri->text, &nbd->uri, err)) {
+        bf_endpoint_close(&nbd->base);
+        return -1;
+    }
+    fill_params(nbd, options);
     nbd->depth = options->requests;
     nbd->base.connections =
         options->connections < CONNECTIONS_MAX ? options->connections : CONNECTIONS_MAX;
-    if (open_connections(nbd, err)) {
+    if (open_first(nbd, err)) {
         bf_endpoint_close(&nbd->base);
         return -1;
     }

@@ -13,7 +13,7 @@
  *  3. When the target may have lost unflushed writes (a reconnect), all that was written since the
  *     last flush is written again; a chunk under way then is done again, too.
  *  4. A flush that failed is never repeated: after it nobody knows what the target has.
- *  5. No buffer is reused while the kernel or libnbd may still write into it.
+ *  5. No buffer is reused while the kernel or a connection may still write into it.
  *
  * Threads: all in the caller's.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Change maps from an NBD server, by NBD_CMD_BLOCK_STATUS.
  *
- * One context per handle: a server answers every negotiated context in each reply, so a dirty
+ * One context per connection: a server answers every negotiated context in each reply, so a dirty
  * bitmap asked together with base:allocation costs what both cost (seconds instead of milliseconds
  * on a disk of 1 TiB).
  *
@@ -12,14 +12,14 @@
  */
 #pragma once
 
-#include <libnbd.h>
+#define BF_NBD_ALLOCATION "base:allocation"
 
 #include "nbd/extent.h"
 #include "nbd/nbd_link.h"
 
 /* Append the map of [offset, offset + length).  Of base:allocation: data and zero extents that
  * cover it; of a dirty bitmap: its dirty extents as data.  Short answers are asked on to the end.
- * On failure the handle is closed and *handle NULL: libnbd may still point into the request. */
-int bf_nbd_map(struct nbd_handle **handle, const struct bf_nbd_params *params, const char *context,
-               uint64_t offset, uint64_t length, struct bf_extent_list *list, struct bf_error *err)
+ * On failure the link is closed and *link NULL: who knows what else would come on it. */
+int bf_nbd_map(struct bf_nbd_link **link, const struct bf_nbd_params *params, uint64_t offset,
+               uint64_t length, struct bf_extent_list *list, struct bf_error *err)
     __attribute__((nonnull, warn_unused_result));

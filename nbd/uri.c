@@ -109,19 +109,99 @@ static int parse_rbd(const char *text, struct bf_uri *uri, struct bf_error *err)
     return query ? parse_rbd_query(query + 1, uri, err) : 0;
 }
 
-/* libnbd parses the URI itself; here only what would otherwise be found late or unclearly. */
+/* "socket=PATH&tls-psk-file=FILE" */
+static int parse_nbd_query(const char *query, struct bf_uri *uri, struct bf_error *err)
+{
+    const struct {
+        const char *name;
+        char **into;
+    } known[] = {{"socket=", &uri->nbd_socket}, {"tls-psk-file=", &uri->nbd_psk_file}};
+
+    while (*query) {
+        size_t length = strcspn(query, "&"), i = 0;
+        while (i < bf_array_length(known) && !bf_starts_with(query, known[i].name))
+            i++;
+        if (i == bf_array_length(known) && bf_starts_with(query, "tls-"))
+            return bf_fail(err, BF_E_URI, 0, "certificates are given by --tls-certificates only");
+        if (i == bf_array_length(known))
+            return bf_fail(err, BF_E_URI, 0, "\"%.*s\" is not socket=PATH or tls-psk-file=FILE",
+                           (int)length, query);
+        size_t skip = strlen(known[i].name);
+        if (*known[i].into)
+            return bf_fail(err, BF_E_URI, 0, "\"%s\" is given twice", known[i].name);
+        if (decode_piece("value", query + skip, length - skip, known[i].into, err))
+            return -1;
+        query += length;
+        if (*query == '&')
+            query++;
+    }
+    return 0;
+}
+
+/* "HOST", "HOST:PORT", "[ADDRESS]:PORT" */
+static int parse_host(const char *text, size_t length, struct bf_uri *uri, struct bf_error *err)
+{
+    const char *end = text + length, *host = text, *host_end, *port;
+
+    if (length && *text == '[') {
+        host++;
+        host_end = memchr(text, ']', length);
+        if (!host_end)
+            return bf_fail(err, BF_E_URI, 0, "\"[\" without \"]\"");
+        port = host_end + 1;
+    } else {
+        host_end = memchr(text, ':', length);
+        if (!host_end)
+            host_end = end;
+        port = host_end;
+    }
+    if (port != end && *port != ':')
+        return bf_fail(err, BF_E_URI, 0, "no port behind the host");
+    if (decode_piece("host name", host, (size_t)(host_end - host), &uri->nbd_host, err))
+        return -1;
+    if (port == end) {
+        uri->nbd_port = bf_xstrdup("10809");
+        return 0;
+    }
+    port++;
+    size_t digits = strspn(port, "0123456789");
+    if (!digits || digits > 5 || port + digits != end || strtoul(port, NULL, 10) > 65535)
+        return bf_fail(err, BF_E_URI, 0, "the port is no number up to 65535");
+    return decode(port, digits, &uri->nbd_port, err);
+}
+
+/* [USER@][HOST[:PORT]][/EXPORT][?QUERY] */
 static int parse_nbd(const char *text, struct bf_uri *uri, struct bf_error *err)
 {
     const char *rest = strstr(text, "://") + 3;
     bool unix_socket = strncmp(text, "nbd+unix", 8) == 0 || strncmp(text, "nbds+unix", 9) == 0;
+    size_t authority = strcspn(rest, "/?");
+    const char *path = rest + authority;
+    size_t path_length = strcspn(path, "?");
+    const char *at = memchr(rest, '@', authority);
 
     uri->kind = BF_URI_NBD;
     uri->tls = bf_starts_with(text, "nbds");
-    if (unix_socket && !strstr(rest, "?socket=") && !strstr(rest, "&socket="))
+    if (at) {
+        if (decode_piece("user", rest, (size_t)(at - rest), &uri->nbd_user, err))
+            return -1;
+        authority -= (size_t)(at + 1 - rest);
+        rest = at + 1;
+    }
+    size_t skip = *path == '/';
+    if (decode(path + skip, path_length - skip, &uri->nbd_export, err))
+        return -1;
+    if (path[path_length] && parse_nbd_query(path + path_length + 1, uri, err))
+        return -1;
+    if (unix_socket && !uri->nbd_socket)
         return bf_fail(err, BF_E_URI, 0, "a +unix URI needs ?socket=PATH");
-    if (!unix_socket && (!*rest || *rest == '/' || *rest == ':'))
+    if (unix_socket)
+        return authority ? bf_fail(err, BF_E_URI, 0, "a +unix URI has no host") : 0;
+    if (uri->nbd_socket)
+        return bf_fail(err, BF_E_URI, 0, "socket= is for +unix URIs");
+    if (!authority || *rest == ':')
         return bf_fail(err, BF_E_URI, 0, "no host name");
-    return 0;
+    return parse_host(rest, authority, uri, err);
 }
 
 static bool is_nbd(const char *text)
@@ -188,6 +268,12 @@ void bf_uri_done(struct bf_uri *uri)
 {
     free(uri->text);
     free(uri->path);
+    free(uri->nbd_socket);
+    free(uri->nbd_host);
+    free(uri->nbd_port);
+    free(uri->nbd_export);
+    free(uri->nbd_user);
+    free(uri->nbd_psk_file);
     free(uri->rbd_pool);
     free(uri->rbd_namespace);
     free(uri->rbd_image);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a SOURCE or TARGET argument names.
  *
- *   nbd://HOST[:PORT]/[EXPORT]   nbd+unix:///[EXPORT]?socket=PATH   nbds://...   nbds+unix://...
+ *   nbd://HOST[:PORT]/[EXPORT]   nbd+unix:///[EXPORT]?socket=PATH
+ *   nbds://[USER@]HOST...        nbds+unix://[USER@]/...   (TLS; also ?tls-psk-file=FILE)
  *   rbd:POOL/[NAMESPACE/]IMAGE[@SNAP][?conf=FILE&id=USER]
  *   null:
  *   PATH or file:PATH            a regular file or a block device
@@ -24,9 +25,15 @@ enum bf_uri_kind {
 
 struct bf_uri {
     enum bf_uri_kind kind;
-    char *text; /* as given */
-    char *path; /* file: its path */
-    bool tls;   /* nbds: TLS is required */
+    char *text;       /* as given */
+    char *path;       /* file: its path */
+    bool tls;         /* nbds: TLS is required */
+    char *nbd_socket; /* of a UNIX socket, or: */
+    char *nbd_host;   /* without the brackets of an IPv6 address */
+    char *nbd_port;
+    char *nbd_export;   /* "": the default one */
+    char *nbd_user;     /* NULL: none */
+    char *nbd_psk_file; /* NULL: none */
     char *rbd_pool;
     char *rbd_namespace; /* NULL: none */
     char *rbd_image;

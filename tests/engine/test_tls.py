@@ -136,7 +136,7 @@ def test_x509_is_verified(work, pki, tcp, wrong):
 
 
 def test_no_trust_no_copy(work, pki, tcp):
-    """libnbd 1.14 would not verify in these cases, so they are refused."""
+    """What could not be verified is refused."""
     server = pki.server("server")
     address = tcp("--tls=require", f"--tls-certificates={server}", "memory", "1M")
     assert run_copy(*SOON, f"nbds://{address}/", work / "t").error["code"] == "tls"
@@ -200,6 +200,18 @@ def test_admins_choice_of_ciphers_is_kept(work, psk):
 def test_wrong_psk(work, psk):
     server = work.nbdkit("--tls=require", f"--tls-psk={psk}", "memory", "1M")
     assert run_copy(*SOON, "--tls-psk", work / "wrong", psk_uri(server), work / "t").error["code"] == "tls"
+
+
+def test_a_key_trusts_no_certificate(work, pki, tcp, psk):
+    """Who gave a key is not talked into a certificate that nobody verifies."""
+    address = tcp("--tls=require", f"--tls-certificates={pki.server('server')}", "memory", "1M")
+    assert run_copy(*SOON, "--tls-psk", psk, f"nbds://alice@{address}/", work / "t").error["code"] == "tls"
+
+
+def test_key_of_nobody(work, psk):
+    server = work.nbdkit("--tls=require", f"--tls-psk={psk}", "memory", "1M")
+    uri = f"nbds+unix://bob@/?socket={server.socket}"
+    assert run_copy(*SOON, "--tls-psk", psk, uri, work / "t").error["code"] == "tls"
 
 
 def test_cut_in_the_handshake(work, psk):

@@ -42,6 +42,30 @@ static void test_rbd(void)
     bf_uri_done(&uri);
 }
 
+static void test_nbd(void)
+{
+    struct bf_uri uri = {0};
+    bf_auto_error err = BF_ERROR_INIT;
+
+    ok(bf_uri_parse("nbds://al%40ce@[::1]:7/sd%3fa/1?tls-psk-file=/k", &uri, &err) == 0, "nbds");
+    is_string(uri.nbd_user, "al@ce", "user, decoded");
+    is_string(uri.nbd_host, "::1", "host, without brackets");
+    is_string(uri.nbd_port, "7", "port");
+    is_string(uri.nbd_export, "sd?a/1", "export");
+    is_string(uri.nbd_psk_file, "/k", "key file");
+    ok(uri.tls && !uri.nbd_socket, "with TLS, over TCP");
+    bf_uri_done(&uri);
+    ok(bf_uri_parse("nbd+unix:///sda?socket=/run/a%20b", &uri, &err) == 0, "nbd+unix");
+    is_string(uri.nbd_socket, "/run/a b", "socket, decoded");
+    is_string(uri.nbd_export, "sda", "export");
+    ok(!uri.nbd_host && !uri.nbd_user && !uri.tls, "and no more");
+    bf_uri_done(&uri);
+    ok(bf_uri_parse("nbd://host", &uri, &err) == 0, "nbd");
+    is_string(uri.nbd_port, "10809", "the usual port");
+    is_string(uri.nbd_export, "", "the default export");
+    bf_uri_done(&uri);
+}
+
 int main(void)
 {
     char longest[5000];
@@ -58,6 +82,19 @@ int main(void)
     good("/dev/disk/by-path/pci-0000:00", BF_URI_FILE);
     good("file:/x", BF_URI_FILE);
     test_rbd();
+    test_nbd();
+    bad("nbd://host:x");
+    bad("nbd://host:65536");
+    bad("nbd://host:");
+    bad("nbd://[::1/x");
+    bad("nbd://[::1]7/x");
+    bad("nbd://@host");
+    bad("nbd://host?socket=/s");
+    bad("nbd://host?query=1");
+    bad("nbds://host?tls-verify-peer=false");
+    bad("nbd+unix://host/?socket=/s");
+    bad("nbd+unix:///?socket=");
+    bad("nbd+unix:///?socket=/a&socket=/b");
     bad("");
     bad("http://host/x");
     bad("nbd:host:10809");
