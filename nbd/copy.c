@@ -18,6 +18,8 @@
 #define WINDOW_WHOLE ((uint64_t)512 << 10)
 #define WINDOW_DELTA ((uint64_t)256 << 10)
 #define BAD_LEAVES_NAMED 8
+/* What the program takes beside its buffers (librbd and TLS not counted). */
+#define OWN_MEMORY ((uint64_t)4 << 20)
 
 struct copy {
     const struct bf_copy_options *options;
@@ -247,6 +249,11 @@ static void on_progress(const struct bf_copy_stats *stats, void *user)
     bf_progress_show(user, stats);
 }
 
+static uint64_t buffer_memory(uint64_t memory)
+{
+    return memory - bf_min_u64(OWN_MEMORY, memory / 4);
+}
+
 static int make_engine(struct copy *copy, struct bf_error *err)
 {
     const struct bf_copy_options *o = copy->options;
@@ -255,7 +262,7 @@ static int make_engine(struct copy *copy, struct bf_error *err)
         .target = copy->target,
         .size = copy->size,
         .window = window_of(copy),
-        .memory = o->memory_bytes,
+        .memory = buffer_memory(o->memory_bytes),
         .requests = o->requests ? (unsigned)o->requests : REQUESTS_FIRST,
         .grow = o->requests == 0,
         .rate = o->rate,

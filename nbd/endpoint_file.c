@@ -53,9 +53,11 @@ struct file_endpoint {
     struct bf_request *running[RING_ENTRIES]; /* base.in_kernel of them */
     unsigned char *arena;
     size_t arena_length;
-    int zero_mode;         /* fallocate mode; 0: zeroes are written */
-    unsigned char *zeroes; /* ZEROES_LENGTH bytes, page-aligned */
+    int zero_mode; /* fallocate mode; 0: zeroes are written */
 };
+
+/* Written where nothing can be punched; costs memory only then. */
+static unsigned char zeroes[ZEROES_LENGTH] __attribute__((aligned(PAGE)));
 
 /* A step of a request: what the next system call does. */
 struct piece {
@@ -93,7 +95,7 @@ static struct piece next_piece(const struct file_endpoint *file, const struct bf
     piece.length = piece_length(at, request->length - request->progress, &whole_pages);
     if (request->kind == BF_REQUEST_ZERO) {
         piece.mode = whole_pages ? file->zero_mode : 0;
-        piece.buffer = file->zeroes;
+        piece.buffer = zeroes;
         if (!piece.mode && piece.length > ZEROES_LENGTH)
             piece.length = ZEROES_LENGTH;
     } else {
@@ -370,7 +372,6 @@ static void file_close(struct bf_endpoint *endpoint)
         close(file->direct_fd);
     if (file->buffered_fd >= 0)
         close(file->buffered_fd);
-    free(file->zeroes);
     free(file);
 }
 
@@ -527,9 +528,6 @@ static int open_file(struct file_endpoint *file, const char *path, struct bf_err
 {
     if (open_fds(file, path, err) || grow(file, path, err))
         return -1;
-    if (posix_memalign((void **)&file->zeroes, PAGE, ZEROES_LENGTH))
-        return bf_fail(err, BF_E_NO_MEMORY, 0, "no memory for a page of zeroes");
-    memset(file->zeroes, 0, ZEROES_LENGTH);
     open_ring(file);
     /* On devices, too, the kernel punches only what then reads as zero. */
     file->zero_mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;

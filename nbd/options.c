@@ -54,7 +54,7 @@ static const struct option_row rows[] = {
     {"connections", 0, NUMBER, AT(connections), 1, 16, "N", "NBD connections to each server, if it allows several [2]"},
     {"requests", 0, NUMBER, AT(requests), 1, 64, "N", "requests under way per connection [4, grown while it helps]"},
     {"request-size", 0, BYTES, AT(request_bytes), 64 * KIB, 4 * MIB, "BYTES", "longest request, a power of two [512K, delta: 256K, rbd: 1M]"},
-    {"memory", 0, BYTES, AT(memory_bytes), MIB, 4096 * MIB, "BYTES", "most memory for buffers [16M]"},
+    {"memory", 0, BYTES, AT(memory_bytes), MIB, 4096 * MIB, "BYTES", "most memory to use; librbd and TLS come on top [16M]"},
     {"deadline", 0, NUMBER, AT(deadline_s), 1, 3600, "SECONDS", "how long each request may take [30]"},
     {"reconnect", 0, NUMBER, AT(reconnect_s), 0, 86400, "SECONDS", "how long to try to reach a lost server again [300]"},
     {"progress", 0, PROGRESS, AT(progress), 0, 0, "json|bar|none", "how to report [bar on a terminal]"},
