@@ -88,6 +88,14 @@ def run_copy(*args, timeout=60, **kwargs):
     return end_copy(start_copy(*args, **kwargs), timeout)
 
 
+def listens(path):
+    """Is somebody behind the UNIX socket?  Not asked by connecting: a server may serve one client only."""
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as table:
+        rows = [line.split() for line in table]
+    # The flags' __SO_ACCEPTCON
+    return any(row[-1] == path and int(row[3], 16) & 0x10000 for row in rows[1:] if len(row) == 8)
+
+
 class Server:
     """A server process that listens on a UNIX socket."""
 
@@ -107,7 +115,7 @@ class Server:
         self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, start_new_session=True, text=True)
         deadline = time.monotonic() + 10 * SLOW
-        while not os.path.exists(self.socket):
+        while not listens(self.socket):
             assert self.process.poll() is None, f"{self.argv[0]}: {self.process.stderr.read()}"
             assert time.monotonic() < deadline, f"{self.argv[0]} does not start"
             time.sleep(0.01)
