@@ -43,8 +43,8 @@ static struct json_object *act(struct bf_session *session, const char *disk, con
     return result;
 }
 
-static int run(struct bf_session *session, struct bf_windows_options *options,
-               const char *format, char **words, struct bf_error *err)
+static int run(struct bf_session *session, struct bf_windows_options *options, const char *format,
+               char **words, struct bf_error *err)
 {
     bf_auto_json *results = json_object_new_array();
 
