@@ -27,6 +27,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "guest/appliance_kernel.h"
 #include "guest/inspect_guest.h"
 #include "guest/linux.h"
 #include "guest/plan.h"
@@ -289,6 +290,15 @@ static int run(const char *result_file, struct bf_session *session, struct bf_er
     return bf_file_replace(result_file, out, strlen(out), 0600, err);
 }
 
+/* Where the appliance is emulated, its kernel's unpacking of itself is a fifth of the start. */
+static void offer_kernel(void)
+{
+    const char *cache = getenv("LIBGUESTFS_CACHEDIR");
+
+    if (cache && getenv("LIBGUESTFS_BACKEND_SETTINGS"))
+        bf_appliance_kernel_offer("/boot", "/lib/modules", cache);
+}
+
 int main(int argc, char **argv)
 {
     bf_cleanup(bf_session_done) struct bf_session session = {0};
@@ -308,6 +318,7 @@ int main(int argc, char **argv)
     }
     /* Errors are told in the result; on the terminal they would only repeat the guest's words. */
     guestfs_set_error_handler(session.g, NULL, NULL);
+    offer_kernel();
     if (run(argv[1], &session, &err) < 0) {
         fprintf(stderr, "blockferry-convert: %s\n", err.message);
         return 1;
