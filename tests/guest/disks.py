@@ -252,14 +252,17 @@ def make_dirty(path):
     path.write_bytes(hive.with_checksum(data))
 
 
-def _fill_windows(root, version, hibernated, dirty_hive, tools):
+FAST_STARTUP = {"ControlSet001\\Control\\Session Manager\\Power": {"HiberbootEnabled": "dword:00000001"}}
+
+
+def _fill_windows(root, version, hibernated, dirty_hive, tools, fast_startup):
     system32 = root / "Windows/System32"
     for name in ("Windows/System32/config", "Windows/System32/drivers", "Windows/inf", "Windows/Temp",
                  "Program Files", "Users"):
         (root / name).mkdir(parents=True)
     (system32 / "cmd.exe").write_bytes(_program())
     with tempfile.TemporaryDirectory() as scratch:
-        windows_hives(scratch, version, tools=tools)
+        windows_hives(scratch, version, tools=tools, system=FAST_STARTUP if fast_startup else None)
         if dirty_hive:
             make_dirty(pathlib.Path(scratch) / "SYSTEM")
         for name in ("SOFTWARE", "SYSTEM"):
@@ -296,7 +299,7 @@ def _gpt(path, parts):
 
 
 def windows(path, version="2016", hibernated=False, dirty_hive=False, dirty_ntfs=False, uefi=False,
-            tools=False):
+            tools=False, fast_startup=False):
     """A disk that is recognised as a Windows server."""
     with tempfile.TemporaryDirectory() as scratch:
         part, mount = pathlib.Path(scratch) / "part", pathlib.Path(scratch) / "mount"
@@ -306,7 +309,7 @@ def windows(path, version="2016", hibernated=False, dirty_hive=False, dirty_ntfs
             stderr=subprocess.DEVNULL)
         run("ntfs-3g", part, mount)
         try:
-            _fill_windows(mount, version, hibernated, dirty_hive, tools)
+            _fill_windows(mount, version, hibernated, dirty_hive, tools, fast_startup)
         finally:
             run("umount", mount)
         if dirty_ntfs:

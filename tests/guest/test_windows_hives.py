@@ -142,6 +142,11 @@ def test_facts(directory):
     assert adapter["gateways"] == ["10.1.2.1"] and adapter["dns"] == ["10.1.0.53", "10.1.0.54"]
 
 
+@pytest.mark.parametrize("system,on", [(disks.FAST_STARTUP, True), ({}, False)])
+def test_fast_startup(directory, system, on):
+    assert facts(directory, "2022", system=system)["fast_startup"] is on
+
+
 def test_windows_11_says_that_it_is_windows_10(directory):
     key = "Microsoft\\Windows NT\\CurrentVersion"
     current = disks.software_keys("2022")[key] | {
