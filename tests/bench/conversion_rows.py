@@ -56,17 +56,20 @@ class ConversionRows:
         disks.blank(blank)
         self.converted([blank], "fast", may_fail=True)
 
-    def add_conversion(self, what, runs, goals):
-        """A row of wall time, and one each of what else has a goal: (runs of ours, of virt-v2v)."""
+    def add_conversion(self, what, runs, goal, linux):
+        """A row of wall time; of the fast way for Linux one each of what else has a goal.
+        Runs: (ours, virt-v2v's)."""
         ours, theirs = runs
         spread = sorted(a["wall"] / b["wall"] for a, b in zip(ours, theirs))
         ratio = statistics.median(r["wall"] for r in ours) / statistics.median(r["wall"] for r in theirs)
         line = {"workload": f"conversion: {what}", "pairs": len(ours), "cpu": "-", "memory": "-"}
         seconds = [f"{statistics.median(run['wall'] for run in one):.1f} s" for one in runs]
         self.add({**line, "against": "virt-v2v-in-place",
-                  "wall": f"{ratio:.2f} ({spread[0]:.2f}-{spread[-1]:.2f}) goal {goals['wall']}; "
+                  "wall": f"{ratio:.2f} ({spread[0]:.2f}-{spread[-1]:.2f}) goal {goal}; "
                           f"{seconds[0]} against {seconds[1]}",
-                  "verdict": "met" if ratio <= goals["wall"] else "missed: wall", "bound": BY_LAUNCH})
+                  "verdict": "met" if ratio <= goal else "missed: wall", "bound": BY_LAUNCH})
+        if not linux:
+            return
         worst = max(run["work"] for run in ours)
         self.add({**line, "against": "10 s of work after the appliance's start", "wall": f"worst {worst:.1f} s",
                   "verdict": "met" if worst <= 10 else "missed: work", "bound": "emulation"})
@@ -86,7 +89,7 @@ class ConversionRows:
         for _ in range(min(pairs, self.pairs)):
             runs[0].append(self.converted(images, "fast", *options))
             runs[1].append(self.converted(images, "v2v", *options))
-        self.add_conversion(what, runs, {"wall": 0.2})
+        self.add_conversion(what, runs, 0.2, linux=True)
 
     def row_conversion(self):
         self.guest_row("debian", "Debian 12, BIOS, ext4", 3)
@@ -108,7 +111,7 @@ class ConversionRows:
         for image in images * min(2, self.pairs):
             for mode, list_of in zip(("windows", "v2v"), runs):
                 list_of.append(self.converted([image], mode, "--virtio-win", drivers))
-        self.add_conversion("synthetic Windows Server 2012 R2, 2016 and 2022", runs, {"wall": 0.6})
+        self.add_conversion("synthetic Windows Server 2012 R2, 2016 and 2022", runs, 0.6, linux=False)
 
     def row_needless(self):
         """At a cutover, with a plan that says so; a start of the program included."""
