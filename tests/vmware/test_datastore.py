@@ -2,8 +2,8 @@
 """Reading the files of machines that are off from their datastore, by ranges of HTTPS."""
 import pytest
 
-from seam import SeamError, run
-from vcenter import Rounds
+from seam import run
+from vcenter import Rounds, fails
 
 MACHINES = ["web1=16M,24M", "odd=5243392"]
 
@@ -11,8 +11,7 @@ MACHINES = ["web1=16M,24M", "odd=5243392"]
 @pytest.fixture
 def cold(vc, seam):
     """No library is there, and the machines are off: "auto" reads from the datastore."""
-    seam.call("close")
-    seam.open(library_directory="/nonexistent")
+    seam.reopen(library_directory="/nonexistent")
     vc.set("web1", power="poweredOff")
     vc.set("odd", power="poweredOff")
     yield seam
@@ -32,10 +31,8 @@ def reading_fails(source):
         run("nbdcopy", "--connections=1", source["uri"], "null:", timeout=30)
 
 
-def fails(code, word, seam, snapshot):
-    with pytest.raises(SeamError) as failed:
-        seam.call("open_disk", ref=snapshot["ref"], disk="2000")
-    assert failed.value.code == code and word in str(failed.value), failed.value
+def refused(code, word, seam, snapshot):
+    fails(code, word, seam.call, "open_disk", ref=snapshot["ref"], disk="2000")
 
 
 def test_full_and_deltas(vc, cold):
@@ -78,8 +75,7 @@ def test_shown_by_the_prechecks(vc, cold):
     vc.control(deny=[])
     vc.set("web1", power="poweredOn")
     assert "vmware-export" in findings(vc, cold)
-    cold.call("close")
-    cold.open(read_path="datastore")
+    cold.reopen(read_path="datastore")
     found = findings(vc, cold)["vmware-read-path"]
     assert found["severity"] == "block" and "is not off" in found["found"]
     vc.set("web1", power="poweredOff")
@@ -102,10 +98,9 @@ def test_a_server_that_cannot(vc, cold, kind, more, word):
     run("cmp", source["uri"], vc.frozen("web1", 1))
     cold.call("close_disk", handle=source["handle"])
     assert vc.control()["calls"]["ExportSnapshot"] == before + 1
-    cold.call("close")
-    cold.open(read_path="datastore")
+    cold.reopen(read_path="datastore")
     vc.trouble("folder", kind, **more)
-    fails("platform-privilege" if "Browse" in word else "platform-unsupported", word, cold, snapshot)
+    refused("platform-privilege" if "Browse" in word else "platform-unsupported", word, cold, snapshot)
     rounds.copy(snapshot)
     rounds.complete(snapshot)
 
@@ -147,8 +142,7 @@ def test_the_session_has_ended(vc, cold):
 
 def test_switched_on_meanwhile(vc, cold):
     """What is read then fails; the next opening says why, or exports."""
-    cold.call("close")
-    cold.open(read_path="datastore")
+    cold.reopen(read_path="datastore")
     rounds = Rounds(cold, vc, "web1")
     vc.scribble("web1", 5, writes=30)
     snapshot = rounds.snapshot()
@@ -156,9 +150,8 @@ def test_switched_on_meanwhile(vc, cold):
     vc.set("web1", power="poweredOn")
     reading_fails(source)
     cold.call("close_disk", handle=source["handle"])
-    fails("machine-state", "is not off", cold, snapshot)
-    cold.call("close")
-    cold.open(library_directory="/nonexistent")
+    refused("machine-state", "is not off", cold, snapshot)
+    cold.reopen(library_directory="/nonexistent")
     rounds.copy(snapshot)
     rounds.complete(snapshot)
 
@@ -167,8 +160,7 @@ def test_a_delta_is_not_read(vc, cold):
     """A descriptor that says so is not believed to be the disk."""
     rounds = Rounds(cold, vc, "web1")
     snapshot = rounds.snapshot()
-    cold.call("close")
-    cold.open(read_path="datastore")
+    cold.reopen(read_path="datastore")
     vc.trouble("folder", "delta")
-    fails("platform-unsupported", "a delta on another disk", cold, snapshot)
+    refused("platform-unsupported", "a delta on another disk", cold, snapshot)
     rounds.complete(snapshot)

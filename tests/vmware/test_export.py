@@ -15,8 +15,7 @@ MACHINES = ["web1=16M,24M", "odd=5243392"]
 @pytest.fixture
 def exported(vc, seam):
     """No library is there, so that "auto" exports."""
-    seam.call("close")
-    seam.open(library_directory="/nonexistent")
+    seam.reopen(library_directory="/nonexistent")
     yield seam
     assert vc.control()["leases"] == 0
     assert vc.snapshots() == []

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from seam import SeamError, new_tag, run
-from vcenter import Rounds
+from seam import new_tag, run
+from vcenter import Rounds, fails
 
 MACHINES = ["web1=16M,24M"]
 
@@ -23,13 +23,6 @@ def rounds(vc, seam):
     for tagged in seam.tagged("snapshot"):
         seam.call("release_tag", machine=one.machine, tag=tagged["tag"])
     assert vc.snapshots() == []
-
-
-def fails(code, word, call, *args, **fields):
-    with pytest.raises(SeamError) as failed:
-        call(*args, **fields)
-    assert failed.value.code == code, failed.value
-    assert word in str(failed.value), failed.value
 
 
 def test_session_killed_between_any_two_calls(vc, rounds):
@@ -116,8 +109,7 @@ def test_a_change_id_that_went_back(rounds):
 
 
 def test_tracking_is_not_trusted(vc, rounds):
-    rounds.seam.call("close")
-    rounds.seam.open(trust_cbt="no")
+    rounds.seam.reopen(trust_cbt="no")
     snapshot = rounds.snapshot()
     assert rounds.deltas(snapshot) == [False, False]
     assert "trust_cbt" in snapshot["disks"]["2000"]["reason"]
@@ -222,8 +214,7 @@ def test_restart_of_the_vcenter(vc, rounds):
 
 def test_all_connections_in_use(vc, seam):
     """Who has a disk open is told at once, who has none waits for its turn until the deadline."""
-    seam.call("close")
-    seam.open(nfc_per_host="1", nfc_wait="1s")
+    seam.reopen(nfc_per_host="1", nfc_wait="1s")
     rounds = Rounds(seam, vc, "web1")
     snapshot = rounds.snapshot()
     first = seam.call("open_disk", ref=snapshot["ref"], disk="2000")
@@ -267,8 +258,7 @@ def test_library_that_cannot_open(vc, seam, settings, code, word):
         if settings.pop("password", None):
             password.write_text("another")  # what the library knows; the session stays
         else:
-            seam.call("close")
-            seam.open(**settings)
+            seam.reopen(**settings)
         fails(code, word, seam.call, "open_disk", ref=snapshot["ref"], disk="2000")
     finally:
         password.write_text(right)

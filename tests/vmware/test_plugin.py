@@ -4,8 +4,7 @@ import pathlib
 
 import pytest
 
-from seam import SeamError
-from vcenter import Rounds, pids_below
+from vcenter import Rounds, fails, pids_below
 
 MACHINES = ["web1=2M,3M"]
 READER = pathlib.Path(__file__).resolve().parent / "reader"
@@ -19,18 +18,11 @@ def options(vc, more=""):
 
 @pytest.fixture
 def plugged(vc, seam):
-    seam.call("close")
-    seam.open(**options(vc))
+    seam.reopen(**options(vc))
     yield seam
     for tagged in seam.tagged("snapshot"):
         seam.call("release_tag", machine=vc.moref(tagged["name"]), tag=tagged["tag"])
     assert not list(seam.work.iterdir())
-
-
-def fails(code, word, call, *args, **fields):
-    with pytest.raises(SeamError) as failed:
-        call(*args, **fields)
-    assert failed.value.code == code and word in str(failed.value), failed.value
 
 
 def test_full_and_deltas(vc, plugged):
@@ -65,8 +57,7 @@ def test_what_it_says_is_not_believed(vc, plugged):
     """Another size than the disk has, and a login that fails when the disk is opened."""
     rounds = Rounds(plugged, vc, "web1")
     snapshot = rounds.snapshot()
-    plugged.call("close")
-    plugged.open(**options(vc, "cut=512"))
+    plugged.reopen(**options(vc, "cut=512"))
     fails("disk-changed", "2096640 bytes instead of 2097152", plugged.call, "open_disk",
           ref=snapshot["ref"], disk="2000")
     password = vc.dir / "password"
@@ -83,8 +74,7 @@ def test_a_plugin_that_is_not_there(vc, plugged):
     """The distribution's "vddk" has its parameters by itself; here it is not installed."""
     rounds = Rounds(plugged, vc, "web1")
     snapshot = rounds.snapshot()
-    plugged.call("close")
-    plugged.open(plugin="vddk")
+    plugged.reopen(plugin="vddk")
     fails("child-missing", "vddk", plugged.call, "open_disk", ref=snapshot["ref"], disk="2000")
 
 

@@ -123,8 +123,7 @@ def test_privileges_by_name(vc, seam):
 
 
 def test_no_library(vc, seam):
-    seam.call("close")
-    seam.open(library_directory="/nonexistent", read_path="vddk")
+    seam.reopen(library_directory="/nonexistent", read_path="vddk")
     found = findings(vc, seam, "plain")["vmware-read-path"]
     check(found, "block")
     assert "/nonexistent" in found["found"]
@@ -133,8 +132,7 @@ def test_no_library(vc, seam):
 
 def test_export_instead(vc, seam):
     """Then one more privilege is needed, and room for whole disks."""
-    seam.call("close")
-    seam.open(library_directory="/nonexistent")
+    seam.reopen(library_directory="/nonexistent")
     vc.control(deny=["VApp.Export"])
     found = findings(vc, seam, "plain")
     check(found["vmware-export"], "warn")

@@ -39,8 +39,7 @@ def guest(vc):
 @pytest.fixture
 def moved(vc, seam, guest):
     """With the role that docs/platforms/vmware.md asks for."""
-    seam.call("close")
-    seam.open(**guest.options)
+    seam.reopen(**guest.options)
     vc.control(deny=["Datastore.FileManagement"], deny_on={vc.moref("mover"): ["VirtualMachine.Inventory.Delete"]})
     return seam
 
@@ -97,8 +96,7 @@ def test_a_mover_with_snapshots_and_the_mover_itself(vc, moved):
 
 
 def test_slots_and_strangers(vc, moved, guest):
-    moved.call("close")
-    moved.open(**guest.options, mover_slots="3")
+    moved.reopen(**guest.options, mover_slots="3")
     check(findings(vc, moved, "many")["vmware-mover-slots"], "warn")
     assert "vmware-mover-slots" not in findings(vc, moved, "plain")
     snapshot = moved.call("snapshot", machine=vc.moref("plain"), tag="bf-00000000000000ac", disks=["2000"])
@@ -116,8 +114,7 @@ def test_slots_and_strangers(vc, moved, guest):
     ("vmware-mover-port", "", {"mover_address": "127.0.0.1:1"}),
     ("vmware-mover-clones", "group-v0", {"mover_clone_folder": "group-v0"})])
 def test_options_that_lead_nowhere(vc, moved, guest, finding, word, options):
-    moved.call("close")
-    moved.open(**{**guest.options, **options})
+    moved.reopen(**{**guest.options, **options})
     found = findings(vc, moved, "plain")[finding]
     check(found, "block")
     assert word in found["found"]
@@ -137,8 +134,7 @@ def test_the_role(vc, moved, guest):
         found = findings(vc, moved, "plain")["vmware-mover-privilege"]
         check(found, "block")
         assert found["found"] == privilege
-    moved.call("close")
-    moved.open(**guest.options, mover_clone_folder=folder)
+    moved.reopen(**guest.options, mover_clone_folder=folder)
     vc.control(deny_on={folder: ["VirtualMachine.Inventory.Delete"]})
     found = findings(vc, moved, "plain")["vmware-mover-privilege"]
     assert found["found"] == "VirtualMachine.Inventory.Delete" and folder in found["needed"]

@@ -68,8 +68,7 @@ def test_each_call_twice(vc, seam):
     rounds.round()
     vc.scribble("web1", 6)
     first = rounds.snapshot(tag="bf-00000000000000aa", quiesce="off")
-    seam.call("close")
-    seam.open()
+    seam.reopen()
     again = rounds.snapshot(tag="bf-00000000000000aa", quiesce="off")
     assert again["ref"] == first["ref"]
     assert again["baseline"] == first["baseline"]

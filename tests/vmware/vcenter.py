@@ -12,7 +12,9 @@ import tempfile
 import urllib.error
 import urllib.request
 
-from seam import LAB, Seam, copy, new_tag, run
+import pytest
+
+from seam import LAB, Seam, SeamError, copy, new_tag, run
 
 GRAIN = 64 << 10
 
@@ -128,6 +130,10 @@ class VMwareSeam(Seam):
                          password=password or vc.read("password"), work=str(self.work),
                          options={**vc.options, **options})
 
+    def reopen(self, **options):
+        self.call("close")
+        return self.open(**options)
+
     def call(self, do, p="vc", **fields):
         return super().call(do, p, **fields)
 
@@ -184,3 +190,9 @@ def pids_below(directory):
     out = subprocess.run(["pgrep", "-f", str(directory)], capture_output=True, text=True,
                          check=False).stdout
     return [int(p) for p in out.split() if int(p) != os.getpid()]
+
+
+def fails(code, word, call, *args, **fields):
+    with pytest.raises(SeamError) as failed:
+        call(*args, **fields)
+    assert failed.value.code == code and word in str(failed.value), failed.value
