@@ -136,8 +136,13 @@ static int check_own(struct bf_vmware *vw, const char *clone, const char *tag, s
     bf_auto_free char *directory = NULL;
 
     if (bf_vmware_machine_get(vw, clone, BF_E_MACHINE_GONE, &machine, err) < 0 ||
-        directory_of(vw, clone, &directory, err) < 0 || bf_vmware_mover_get(vw, &mover, err) < 0)
+        directory_of(vw, clone, &directory, err) < 0)
         return -1;
+    if (bf_vmware_mover_get(vw, &mover, err) < 0) {
+        if (err->code != BF_E_NO_SUCH_MACHINE) /* on that nothing can hang */
+            return -1;
+        bf_error_clear(err);
+    }
     if (bf_streq(clone, vw->conf.mover) || !bf_starts_with(machine->machine->name, tag) ||
         machine->machine->power != BF_POWER_OFF)
         return bf_fail(err, BF_E_IN_USE, 0, "machine %s is no linked clone that is off",
@@ -151,7 +156,7 @@ static int check_own(struct bf_vmware *vw, const char *clone, const char *tag, s
                            "would delete that file",
                            machine->machine->name, file ? file : "without a file");
     }
-    for (size_t i = 0; i < mover.machine->disk_count; i++) {
+    for (size_t i = 0; mover.machine && i < mover.machine->disk_count; i++) {
         const struct bf_vmware_disk *disk = &mover.machine->disks[i];
 
         if ((disk->file && bf_starts_with(disk->file, directory ? directory : "")) ||
