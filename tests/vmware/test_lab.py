@@ -10,6 +10,7 @@ import pytest
 from pyVmomi import SoapStubAdapter, vim, vmodl
 
 MACHINES = ["web1=16M,24M"]
+FLAGS = {"mover": True}
 
 
 @pytest.fixture
@@ -106,3 +107,51 @@ def test_files_need_a_session(vc):
         urllib.request.urlopen(f"{vc.url}/folder/web1/web1.vmx?dcPath=DC0&dsName=LocalDS_0",
                                context=context, timeout=10)
     assert refused.value.code == 401
+
+
+def add_disk(mover, file, mode="independent_nonpersistent", unit=0):
+    bus = next(d for d in mover.config.hardware.device
+               if isinstance(d, vim.vm.device.ParaVirtualSCSIController) and d.busNumber == 1)
+    new = vim.vm.device.VirtualDisk(
+        key=-1, controllerKey=bus.key, unitNumber=unit, capacityInKB=0,
+        backing=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(fileName=file, diskMode=mode))
+    return mover.ReconfigVM_Task(vim.vm.ConfigSpec(
+        deviceChange=[vim.vm.device.VirtualDeviceSpec(operation="add", device=new)],
+        extraConfig=[vim.option.OptionValue(key="note", value=file)]))
+
+
+def test_hot_adding_as_a_host_does(vc, content):
+    """Its locks and slots, a linked clone, and files that go with the machine they hang on."""
+    web1, mover = machine(content), machine(content, "mover")
+    file = web1.config.hardware.device[-2].backing.fileName
+    assert file.endswith("/disk2.vmdk")
+    with pytest.raises(vim.fault.FileLocked):
+        wait(add_disk(mover, file))  # what the machine writes
+    snapshot = wait(web1.CreateSnapshot_Task("x", "", False, False))
+    live = next(d for d in web1.config.hardware.device if d.key == 2001)
+    assert live.backing.fileName.endswith("/disk2-000001.vmdk") and live.backing.parent.fileName == file
+    frozen = next(d for d in snapshot.config.hardware.device if d.key == 2001)
+    assert frozen.backing.fileName == file
+    for fault, path, more in ((vim.fault.FileLocked, file, {"mode": "persistent"}),
+                              (vim.fault.InvalidDeviceSpec, file, {"unit": 7}),
+                              (vim.fault.FileNotFound, "[LocalDS_0] web1/none.vmdk", {})):
+        with pytest.raises(fault):
+            wait(add_disk(mover, path, **more))
+    wait(add_disk(mover, file))
+    added = mover.config.hardware.device[-1]
+    assert (added.backing.uuid, added.backing.contentId) == (frozen.backing.uuid, frozen.backing.contentId)
+    assert added.capacityInBytes == 24 << 20
+    assert [o.value for o in mover.config.extraConfig if o.key == "note"] == [file]
+    with pytest.raises(vim.fault.InvalidDeviceSpec):
+        wait(add_disk(mover, file))
+    spec = vim.vm.CloneSpec(location=vim.vm.RelocateSpec(diskMoveType="createNewChildDiskBacking"), template=False,
+                            powerOn=False, snapshot=snapshot, config=vim.vm.ConfigSpec())
+    clone = wait(web1.CloneVM_Task(web1.parent, "clone", spec))
+    child = next(d for d in clone.config.hardware.device if d.key == 2001)
+    assert child.backing.parent.fileName == file and child.backing.uuid != frozen.backing.uuid
+    wait(clone.Destroy_Task())
+    assert vc.control()["lost"] is None
+    wait(mover.PowerOff())
+    wait(mover.Destroy_Task())
+    assert vc.control()["lost"] == [file] and vc.control()["attached"] == []
+    wait(snapshot.RemoveSnapshot_Task(False))

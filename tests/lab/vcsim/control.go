@@ -92,6 +92,7 @@ type order struct {
 
 func (w *world) serveControl(out http.ResponseWriter, in *http.Request) {
 	var o order
+	defer endByPanic()
 	if in.Header.Get("X-Lab") != w.token {
 		http.Error(out, "who are you", http.StatusForbidden)
 		return

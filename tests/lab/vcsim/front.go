@@ -98,11 +98,7 @@ func (w *world) request(in *http.Request, body []byte) *http.Request {
 }
 
 func (w *world) serveSDK(out http.ResponseWriter, in *http.Request) {
-	defer func() { // else the lock would be held for ever
-		if why := recover(); why != nil {
-			log.Fatalf("panic: %v\n%s", why, debug.Stack())
-		}
-	}()
+	defer endByPanic()
 	body, err := io.ReadAll(in.Body)
 	if err != nil {
 		return
@@ -138,6 +134,13 @@ func (w *world) serveSDK(out http.ResponseWriter, in *http.Request) {
 	out.Header().Set("Content-Type", "text/xml; charset=utf-8")
 	out.WriteHeader(answer.Code)
 	out.Write(answer.Body.Bytes())
+}
+
+// Else the lock would be held for ever.
+func endByPanic() {
+	if why := recover(); why != nil {
+		log.Fatalf("panic: %v\n%s", why, debug.Stack())
+	}
 }
 
 func cut(out http.ResponseWriter) {

@@ -238,6 +238,12 @@ func (w *world) destroy(ref types.ManagedObjectReference) {
 			w.unplug(key)
 		}
 	}
+	for i, m := range w.machines {
+		if m.ref == ref {
+			w.machines = append(w.machines[:i:i], w.machines[i+1:]...)
+			break
+		}
+	}
 	if c := w.clones[ref.Value]; c != nil {
 		for _, a := range w.added {
 			if c.disks[a.file] != nil {
