@@ -38,7 +38,7 @@ bool bf_vmware_read_path_falls_back(const struct bf_vmware *vw, enum bf_vmware_p
         return false;
     if (path == BF_VMWARE_PATH_MOVER) /* refused by the platform; doubts of identity are not */
         return err->code == BF_E_IN_USE || err->code == BF_E_PLATFORM_UNSUPPORTED ||
-               err->code == BF_E_PLATFORM_PRIVILEGE;
+               err->code == BF_E_PLATFORM_ERROR || err->code == BF_E_PLATFORM_PRIVILEGE;
     return path == BF_VMWARE_PATH_DATASTORE &&
            (err->code == BF_E_PLATFORM_UNSUPPORTED || err->code == BF_E_PLATFORM_PRIVILEGE ||
             err->code == BF_E_PLATFORM_ERROR);
