@@ -2,22 +2,26 @@
 """What goes wrong in a cloud while the service works in it: the right end, or an error that says what to do.
 
 After each fault the cloud itself is asked what is left in it.  The fault is the cloud's own where it
-can be made to show it (quotas lowered, things deleted or taken under the service); the
+can be made to show it (its services are killed, quotas lowered, things deleted under the service); the
 proxy only finds the moment, and gives the answers that a healthy service does not give.
 """
+import threading
+import time
+
 import pytest
 
 import proxy
 import service
 from cloud import PROJECTS
 from ferry import ApiError
+from test_service import ADDRESS, SERVER_MAC
 
 pytestmark = pytest.mark.timeout(600)
 
 NAME = "f"
 MAC = "52:54:00:77:01:01"
 MAP = {"storage": "rbd-b", "default_network": "prod", "isolated_network": "isolated"}
-QUICK = {"boot_timeout": "60s", "shutdown": "off", "quiesce": "off", "retries": 0}
+QUICK = {"boot_timeout": "60s", "shutdown": "off", "shutdown_timeout": "2s", "quiesce": "off", "retries": 0}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,24 @@ def write(world, pattern):
     world.lab.write("sector", 4 * service.MIB, 2 * service.MIB, pattern)
 
 
+def clones_in(world, *statuses):
+    return [v for v in world.target.cloud.get("volumev3", "/volumes/detail")["volumes"]
+            if v["metadata"].get("blockferry_kind") == "clone" and v["status"] in statuses]
+
+
+def say(world, volumes, status):
+    """Let Cinder say so of volumes, as an admin may."""
+    for one in volumes:
+        world.admin.cloud.post("volumev3", f"/volumes/{one['id']}/action", {"os-reset_status": {"status": status}})
+
+
+def clone_says(world, status):
+    """A rule: the clone that is asked for has that status as soon as it is there."""
+    def harm():
+        say(world, service.wait_until(lambda: clones_in(world, "available"), 30, "no clone"), status)
+    return world.proxy.rule("POST", "/volumes$", proxy.after(harm))
+
+
 # --- login and answers ---
 
 def test_wrong_ca(world):
@@ -108,6 +130,27 @@ def test_broken_answer_to_a_creation(world, seeded, harm):
     assert rule.hits == 1 and error["code"] in ("protocol", "platform-unreachable"), error
     world.daemon.do(seeded, "sync")
     assert world.daemon.show(seeded)["last_round"]["kind"] == "delta"
+    world.check_clean()
+
+
+def test_token_revoked_in_a_round(world, seeded):
+    """When the point is asked for: a new one, and nothing is noticed.  Cinder keeps what it knows of a token
+    for minutes, so it is made to forget that."""
+    write(world, 18)
+
+    def revoke():
+        token = world.proxy.seen[-1][2]
+        world.admin.cloud.request("DELETE", world.admin.cloud.urls["identity"] + "/auth/tokens", None,
+                                  {"X-Auth-Token": world.admin.cloud.token, "X-Subject-Token": token})
+        world.cloud.call("kill", "cinder")
+        start_cinder(world)
+    world.proxy.calm()
+    rule = world.proxy.rule("POST", "/snapshots$", proxy.before(revoke))
+    world.daemon.do(seeded, "sync")
+    assert rule.hits == 1
+    posted = [token for method, path, token in world.proxy.seen if method == "POST" and path.endswith("/snapshots")]
+    assert len(posted) == 2 and posted[0] != posted[1]
+    assert world.proxy.seen[-1][2] == posted[1]
     world.check_clean()
 
 
@@ -163,10 +206,50 @@ def test_mac_taken_on_the_way(world, seeded):
     world.check_clean()
 
 
+@pytest.fixture(scope="module")
+def server(world):
+    """In the project source, as a source whose addresses are known."""
+    one = world.server_of_sector("addressed", SERVER_MAC, ADDRESS)
+    yield one
+    world.source.clean()
+
+
+def test_address_taken_and_subnet_mismatch(world, server):
+    volume = server[1]
+    world.target.port("prod", "52:54:00:77:01:99", ADDRESS)
+    with pytest.raises(ApiError) as error:
+        world.replicate("source", "addressed", "target", "a", MAP, **QUICK)
+    assert error.value.code == "precheck-blocked" and "openstack-address-taken" in str(error.value), error.value
+    world.target.clean()
+
+    # The other project's network "isolated" has another subnet: said so, and the port gets an address of it.
+    world.replicate("source", "addressed", "target", "a", {**MAP, "default_network": "isolated"}, **QUICK)
+    found = {one["id"]: one for one in world.daemon.show("a")["findings"]}
+    assert found["openstack-address-outside"]["severity"] == "warn", found
+    world.daemon.do("a", "drill")
+    addresses = world.servers(world.target)["addressed-drill"]["addresses"]["isolated"]
+    assert [(one["addr"].rsplit(".", 1)[0], one["OS-EXT-IPS-MAC:mac_addr"]) for one in addresses] == \
+        [("10.77.2", SERVER_MAC)]
+    world.daemon.do("a", "drill-end")
+    world.check_clean()
+
+    # Somebody deletes the baseline: the next round compares everything, and says why.
+    snapshots = world.source.cloud.get("volumev3", f"/snapshots?volume_id={volume}")["snapshots"]
+    for one in snapshots:
+        world.source.remove("volumev3", f"/snapshots/{one['id']}")
+    world.daemon.do("a", "sync")
+    last = world.daemon.show("a")["last_round"]
+    assert last["kind"] == "compare" and "no delta" in last["disks"][0]["note"], last
+    world.check_clean()
+    world.daemon.do("a", "remove", delete_volumes=True)
+    world.check_clean()
+
+
 # --- snapshots and images ---
 
 def test_point_deleted_by_somebody(world, seeded):
-    """A launch from it says so; the next round makes the replica whole again."""
+    """A launch from it says so, the next one from a newer point is none the worse; what the ledger knows of
+    the lost ones goes with their points."""
     replica = world.replica(seeded)["id"]
     for one in world.target.cloud.get("volumev3", f"/snapshots?volume_id={replica}")["snapshots"]:
         world.target.remove("volumev3", f"/snapshots/{one['id']}")
@@ -177,5 +260,123 @@ def test_point_deleted_by_somebody(world, seeded):
     world.daemon.do(seeded, "drill")
     assert service.booted(world.daemon.show(seeded)["launch"])
     world.daemon.do(seeded, "drill-end")
-    ferry_rows = [row for row in world.daemon.ledger() if row["kind"] == "layer"]
-    assert len(ferry_rows) <= 3, ferry_rows
+    world.daemon.call("PATCH", f"/replications/{seeded}", {"policy": {"keep_points": 1}})
+    world.daemon.do(seeded, "sync")
+    world.check_clean()
+
+
+def test_image_locked_by_another_client(world, seeded):
+    image = f"volumes-b/volume-{world.replica(seeded)['id']}"
+    world.cloud.rbd("lock", "add", image, "stranger")
+    try:
+        write(world, 20)
+        error = world.fails(seeded, "sync")
+        assert error["code"] == "in-use", error
+    finally:
+        for row in world.cloud.rbd("lock", "ls", image).splitlines():
+            if "stranger" in row:
+                world.cloud.rbd("lock", "rm", image, "stranger", row.split()[0])
+    world.daemon.do(seeded, "sync")
+    assert world.daemon.show(seeded)["last_round"]["kind"] == "delta"
+    world.check_clean()
+
+
+def test_osd_killed_in_a_round(world, seeded):
+    """Clients of Ceph wait for it: the round ends well when it is back."""
+    write(world, 21)
+    ceph = f"{world.cloud.directory}/ceph"
+
+    def kill():
+        service.run(f"{service.ferry.LAB}/ceph", "kill-osd", ceph)
+    rule = world.proxy.rule("GET", "/attachments/", proxy.after(kill))
+    job = world.daemon.verb(seeded, "sync")["job"]
+    assert rule.hit.wait(60)
+    time.sleep(2)
+    assert world.daemon.show(seeded)["job"], "the round did not wait for the OSD"
+    service.run(f"{service.ferry.LAB}/ceph", "start-osd", ceph)
+    done = world.daemon.wait_job(seeded, job)
+    assert done["state"] == "done", done
+    world.check_clean()
+
+
+# --- Cinder away ---
+
+def start_cinder(world):
+    world.cloud.call("start", "cinder")
+
+
+def test_stuck_in_creating(world, seeded):
+    """A volume that stays in "creating", as Cinder's own admin call makes it: a cancel ends the wait; the
+    volume goes as soon as Cinder lets it go, and not before."""
+    rule = clone_says(world, "creating")
+    job = world.daemon.verb(seeded, "drill")["job"]
+    assert rule.hit.wait(60)
+    time.sleep(1)
+    stuck = clones_in(world, "creating")
+    assert stuck and world.daemon.show(seeded)["job"]
+    world.daemon.verb(seeded, "cancel")
+    time.sleep(3)
+    assert clones_in(world, "creating") and "clone" in [row["kind"] for row in world.daemon.ledger()]
+    say(world, stuck, "available")
+    ended = world.daemon.wait_job(seeded, job)
+    assert ended["error"]["code"] == "cancelled", ended
+    world.check_clean()
+
+
+def test_error_status(world, seeded):
+    """A volume that ends in "error" is told with its id, and taken away."""
+    clone_says(world, "error")
+    error = world.fails(seeded, "drill")
+    assert error["code"] == "platform-error" and '"error"' in error["message"], error
+    world.check_clean()
+
+
+def test_cinder_killed_in_a_creation(world, seeded):
+    """The volume was asked for: back again, Cinder makes it or calls it an error.  What was on its way between
+    Cinder's parts is lost for good, and stays "creating" until an admin says that it is an error."""
+    def restart():
+        world.cloud.call("kill", "cinder")
+        start_cinder(world)
+        say(world, clones_in(world, "creating"), "error")
+    rule = world.proxy.rule("POST", "/volumes$", proxy.after(restart))
+    job = world.daemon.wait_job(seeded, world.daemon.verb(seeded, "drill")["job"])
+    assert rule.hits == 1
+    if job["state"] == "done":
+        world.daemon.do(seeded, "drill-end")
+    else:
+        assert job["error"]["code"] == "platform-error", job
+    world.check_clean()
+    world.daemon.do(seeded, "drill")
+    world.daemon.do(seeded, "drill-end")
+    world.check_clean()
+
+
+def test_cinder_away_for_30_s(world, seeded):
+    """In a round, while the point is asked for: the round is tried again by itself, and is a delta."""
+    write(world, 22)
+    world.daemon.call("PATCH", f"/replications/{seeded}", {"policy": {"retries": 3}})
+
+    def complete():
+        return [one["id"] for one in world.daemon.list(seeded, "rounds") if one["state"] == "complete"]
+
+    def kill():
+        world.cloud.call("kill", "cinder")
+        threading.Timer(25, start_cinder, [world]).start()  # it serves 5 s later
+    rule = world.proxy.rule("POST", "/snapshots$", proxy.before(kill))
+    before = complete()
+    assert world.fails(seeded, "sync")["code"] == "platform-unreachable" and rule.hits == 1
+    service.wait_until(lambda: set(complete()) - set(before), 120, "no round ended well")
+    assert world.daemon.show(seeded)["last_round"]["kind"] == "delta"
+    world.check_clean()
+
+
+# --- the end ---
+
+def test_removed_without_a_trace(world, seeded):
+    """Said by the cloud's own client as well."""
+    world.daemon.do(seeded, "remove", delete_volumes=True)
+    assert world.daemon.ledger() == []
+    for project in (world.source, world.target):
+        assert world.tagged(project) == []
+    for kind in (["server"], ["volume"], ["volume", "snapshot"], ["port"]):
+        assert world.cloud.client("target", *kind, "list", "-f", "value") == ""
