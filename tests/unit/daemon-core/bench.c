@@ -380,6 +380,16 @@ void bench_check_ledger(struct bf_service *service)
     bf_rows_free(seen.rows, seen.count, sizeof(*seen.rows), (bf_row_done_fn *)bf_ledger_row_done);
 }
 
+void bench_check_home(bool there)
+{
+    bf_auto_free char *sda = path_of("fake/disk-sda");
+    bf_auto_free char *sdb = path_of("fake/disk-sdb");
+
+    bench_check(bf_file_access(sda, F_OK) == (there ? 0 : -1) &&
+                    bf_file_access(sdb, F_OK) == (there ? 0 : -1),
+                "the machine %s", there ? "has lost a disk" : "still has a disk");
+}
+
 void bench_check_bytes(struct bf_service *service)
 {
     bf_auto_error err = BF_ERROR_INIT;

@@ -265,9 +265,9 @@ static int fake_tagged(struct bf_platform *platform, bf_tagged_fn *fn, void *use
     static const struct {
         const char *prefix;
         const char *kind;
-    } kinds[] = {{"snap-", "snapshot"},  {"base-", "baseline"}, {"vol-", "volume"},
-                 {"part-", "layer"},     {"point-", "layer"},   {"clone-", "clone"},
-                 {"machine-", "machine"}};
+    } kinds[] = {{"snap-", "snapshot"},   {"base-", "baseline"},    {"vol-", "volume"},
+                 {"part-", "layer"},      {"point-", "layer"},      {"clone-", "clone"},
+                 {"machine-", "machine"}, {"adoption-", "adoption"}};
 
     (void)err;
     for (size_t k = 0; k < bf_array_length(kinds); k++) {

@@ -11,8 +11,9 @@
  *   part-TAG-of-VTAG      what a round writes
  *   point-TAG-of-VTAG
  *   clone-TAG
+ *   adoption-TAG          a disk that was adopted
  *   machine-TAG           holds "on" or "off"
- *   given-...             clones and machines handed over to the admin
+ *   given-...             clones, adopted disks and machines handed over to the admin
  *   calls                 one line for each call that changes something
  */
 #pragma once

@@ -132,6 +132,17 @@ static int fake_drop_baseline(struct bf_platform *platform, const char *machine_
     return 0;
 }
 
+/* The key is all that giving back needs. */
+static int fake_locate_disk(struct bf_platform *platform, const char *machine_id, const char *key,
+                            char **ret_place, struct bf_error *err)
+{
+    (void)platform;
+    (void)machine_id;
+    (void)err;
+    *ret_place = bf_xasprintf("{\"disk\":\"%s\"}", key);
+    return 0;
+}
+
 const struct bf_source_ops fake_source = {
     .precheck = fake_source_precheck,
     .snapshot = fake_snapshot,
@@ -140,4 +151,5 @@ const struct bf_source_ops fake_source = {
     .release = fake_release,
     .release_tag = fake_release_tag,
     .drop_baseline = fake_drop_baseline,
+    .locate_disk = fake_locate_disk,
 };

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/text.h"
+#include "daemon/context.h"
 #include "fake_private.h"
 
 static int fake_target_precheck(struct bf_platform *platform, const struct bf_machine *machine,
@@ -173,6 +175,50 @@ static int fake_delete_clone(struct bf_platform *platform, const char *clone_ref
     return 0;
 }
 
+static int fake_adopt_precheck(struct bf_platform *platform, const struct bf_adopt_request *request,
+                               struct bf_findings *findings, struct bf_error *err)
+{
+    (void)platform;
+    (void)request;
+    (void)findings;
+    (void)err;
+    return 0;
+}
+
+static char *own_path(struct bf_platform *platform, const char *place)
+{
+    bf_auto_json *json = bf_context_parse(place);
+
+    return fake_path(platform, "disk-%s", bf_context_text(json, "disk"));
+}
+
+static int move(const char *from, const char *to, struct bf_error *err)
+{
+    return fake_there(to) || rename(from, to) == 0 ? 0
+                                                   : bf_fail(err, BF_E_VOLUME_GONE, 0, "%s", from);
+}
+
+static int fake_adopt_volume(struct bf_platform *platform, const struct bf_adopt_request *request,
+                             char **ret_ref, struct bf_error *err)
+{
+    bf_auto_free char *own = own_path(platform, request->place);
+    bf_auto_free char *adopted = fake_path(platform, "adoption-%s", request->tag);
+
+    if (fake_enter(platform, "adopt_volume", err) != 0 || move(own, adopted, err) != 0)
+        return -1;
+    *ret_ref = bf_xstrdup(request->tag);
+    return 0;
+}
+
+static int fake_give_back(struct bf_platform *platform, const char *tag, const char *place,
+                          struct bf_error *err)
+{
+    bf_auto_free char *own = own_path(platform, place);
+    bf_auto_free char *adopted = fake_path(platform, "adoption-%s", tag);
+
+    return fake_enter(platform, "give_back", err) != 0 ? -1 : move(adopted, own, err);
+}
+
 static int fake_create_machine(struct bf_platform *platform,
                                const struct bf_launch_request *request, char **ret_machine_ref,
                                struct bf_error *err)
@@ -241,6 +287,7 @@ static int fake_detach(struct bf_platform *platform, const char *machine_ref, co
     if (fake_enter(platform, "detach_clone", err) != 0)
         return -1;
     give_away(platform, "clone", clone_ref);
+    give_away(platform, "adoption", clone_ref);
     return 0;
 }
 
@@ -259,6 +306,9 @@ struct bf_target_ops fake_target = {
     .open_clone = fake_open_clone,
     .delete_clone = fake_delete_clone,
     .detach_clone = fake_detach,
+    .adopt_precheck = fake_adopt_precheck,
+    .adopt_volume = fake_adopt_volume,
+    .give_back_volume = fake_give_back,
     .create_machine = fake_create_machine,
     .machine_id = fake_machine_id,
     .delete_machine = fake_delete_machine,

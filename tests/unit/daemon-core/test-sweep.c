@@ -36,10 +36,20 @@ static const struct scenario scenarios[] = {
      "create_machine"},
     {"rollback", "cutover", "rollback", NULL, "rolled-back", "on", NULL},
     {"confirm", "cutover", "confirm", NULL, "done", "off", NULL},
+    {"adoption", "adopting", "cutover", "{\"yes\":true}", "confirm-pending", "off", NULL},
+    {"adoption that fails", "adopting", "cutover", "{\"yes\":true}", "rolled-back", "on",
+     "create_machine"},
+    {"rollback of an adoption", "adopted", "rollback", NULL, "rolled-back", "on", NULL},
+    {"confirm of an adoption", "adopted", "confirm", NULL, "done", "off", NULL},
     {"removal", "idle", "remove", "{\"delete_volumes\":true}", "", "on", NULL},
 };
 
 static const struct scenario *now;
+
+static bool adopts(void)
+{
+    return strncmp(now->base, "adopt", 5) == 0;
+}
 
 static void arm(void)
 {
@@ -57,10 +67,11 @@ static bool verb_open(struct bf_service *service)
 {
     bf_auto_error err = BF_ERROR_INIT;
     struct json_object *jobs = NULL;
-    const char *kind = strcmp(now->verb, "sync") == 0        ? "round"
-                       : strcmp(now->verb, "drill") == 0     ? "launch"
-                       : strcmp(now->verb, "drill-end") == 0 ? "discard"
-                                                             : now->verb;
+    const char *kind = strcmp(now->verb, "sync") == 0              ? "round"
+                       : strcmp(now->verb, "drill") == 0           ? "launch"
+                       : strcmp(now->verb, "drill-end") == 0       ? "discard"
+                       : adopts() && !strcmp(now->verb, "cutover") ? "adopt"
+                                                                   : now->verb;
     bool begun = false;
 
     if (bf_service_jobs(service, BENCH_NAME, 1, &jobs, &err) != 0)
@@ -92,6 +103,13 @@ static void recover(struct bf_service *service)
 static void go_on(struct bf_service *service)
 {
     bench_quiet(service);
+    if (adopts()) {
+        if (strcmp(now->end, "confirm-pending") == 0)
+            bench_verb(service, "rollback", NULL);
+        bench_check_home(strcmp(now->end, "done") != 0);
+        bench_check_ledger(service);
+        return;
+    }
     if (strcmp(now->end, "idle") == 0 || strcmp(now->end, "rolled-back") == 0) {
         bench_verb(service, "sync", NULL);
         bench_check(strcmp(bench_state(service), "idle") == 0, "after it: %s, %s",
@@ -112,15 +130,18 @@ static void sweep(const struct scenario *scenario, unsigned step)
         enum bench_end end;
 
         bench_restore(scenario->base);
-        bench_write("sda", 0x23);
-        bench_write("sdb", 0x45);
+        if (!adopts()) { /* then they may not be there */
+            bench_write("sda", 0x23);
+            bench_write("sdb", 0x45);
+        }
         end = bench_run(act, n, NULL);
         if (end == BENCH_FINE)
             break;
         kills++;
         if (end == BENCH_BAD || bench_run(recover, 0, NULL) != BENCH_FINE)
             bad = n;
-        bench_write("sda", 0x67);
+        if (!adopts())
+            bench_write("sda", 0x67);
         if (!bad && bench_run(go_on, 0, NULL) != BENCH_FINE)
             bad = n;
     }
@@ -141,14 +162,24 @@ static void make_idle(struct bf_service *service)
     bench_check_ledger(service);
 }
 
-static void make_ladder(struct bf_service *service)
+static void change(struct bf_service *service, const char *policy)
 {
-    bf_auto_json *patch = bf_context_parse("{\"policy\":{\"boot_ladder\":\"sata-first\"}}");
+    bf_auto_json *patch = bf_context_parse(policy);
     bf_auto_json *answer = NULL;
     bf_auto_error err = BF_ERROR_INIT;
 
     bench_check(bf_service_replication_change(service, BENCH_NAME, patch, &answer, &err) == 0,
                 "policy: %s", err.message ? err.message : "");
+}
+
+static void make_ladder(struct bf_service *service)
+{
+    change(service, "{\"policy\":{\"boot_ladder\":\"sata-first\"}}");
+}
+
+static void make_adopting(struct bf_service *service)
+{
+    change(service, "{\"policy\":{\"transfer\":\"adopt\"}}");
 }
 
 static void make_drill(struct bf_service *service)
@@ -172,6 +203,11 @@ int main(void)
     bench_save("idle");
     ok(bench_run(make_ladder, 0, NULL) == BENCH_FINE, "its launches begin on SATA");
     bench_save("ladder");
+    bench_restore("idle");
+    ok(bench_run(make_adopting, 0, NULL) == BENCH_FINE, "its cutover will adopt");
+    bench_save("adopting");
+    ok(bench_run(make_cutover, 0, NULL) == BENCH_FINE, "it has adopted");
+    bench_save("adopted");
     bench_restore("idle");
     ok(bench_run(make_drill, 0, NULL) == BENCH_FINE, "a drill");
     bench_save("drill");
