@@ -30,6 +30,7 @@
     X(rados_ioctx_get_id) \
     X(rados_ioctx_set_namespace) \
     X(rados_notify2) \
+    X(rados_remove) \
     X(rados_set_pool_full_try) \
     X(rados_shutdown)
 
@@ -49,6 +50,8 @@
     X(rbd_get_id) \
     X(rbd_get_overlap) \
     X(rbd_list_lockers) \
+    X(rbd_image_spec_list_cleanup) \
+    X(rbd_list2) \
     X(rbd_lock_acquire) \
     X(rbd_open) \
     X(rbd_open_by_id_read_only) \

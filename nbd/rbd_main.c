@@ -118,6 +118,55 @@ static int do_flatten(struct bf_uri *uri, struct json_object *answer, struct bf_
     return rc < 0 ? fail(link, rc, "flatten", err) : 0;
 }
 
+/* Does the pool's directory have this name? */
+static int is_listed(const struct bf_rbd_link *link, const char *name, bool *ret_listed)
+{
+    size_t count = 1024;
+    bf_auto_free rbd_image_spec_t *images = bf_xcalloc(count, sizeof(*images));
+    int rc;
+
+    while ((rc = bf_ceph.rbd_list2(link->io, images, &count)) == -ERANGE) { /* which sets count */
+        free(images);
+        images = bf_xcalloc(count, sizeof(*images));
+    }
+    *ret_listed = false;
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < count; i++)
+        *ret_listed = *ret_listed || bf_streq(images[i].name, name);
+    bf_ceph.rbd_image_spec_list_cleanup(images, count);
+    return 0;
+}
+
+static bool is_same_image(const struct bf_rbd_link *link, const char *name)
+{
+    char id[sizeof(link->id)] = "";
+    rbd_image_t image;
+
+    if (bf_ceph.rbd_open_read_only(link->io, name, &image, NULL) < 0)
+        return false;
+    int rc = bf_ceph.rbd_get_id(image, id, sizeof(id));
+    bf_ceph.rbd_close(image);
+    return rc >= 0 && bf_streq(id, link->id);
+}
+
+/* librbd makes the object of the new name, then changes the directory, then removes the object of
+ * the old name.  Killed in between, both names lead to the image, and it refuses to begin again. */
+static int rename_image(const struct bf_rbd_link *link, const char *old, const char *name)
+{
+    int rc = bf_ceph.rbd_rename(link->io, old, name);
+    bool listed;
+
+    if (rc != -EEXIST || !is_same_image(link, name))
+        return rc;
+    rc = is_listed(link, name, &listed);
+    if (rc < 0)
+        return rc;
+    bf_auto_free char *object = bf_xasprintf("rbd_id.%s", listed ? old : name);
+    rc = bf_ceph.rados_remove(link->io, object);
+    return rc < 0 || listed ? rc : bf_ceph.rbd_rename(link->io, old, name);
+}
+
 /* The image is claimed under its old name first, so that it is not taken away from somebody who
  * writes to it.  When there is none of that name, it must have the new one already. */
 static int do_rename(struct bf_uri *uri, const char *name, struct bf_error *err)
@@ -129,7 +178,7 @@ static int do_rename(struct bf_uri *uri, const char *name, struct bf_error *err)
     if (uri->rbd_snapshot || name[0] == '\0' || strpbrk(name, "/@?"))
         return bf_fail(err, BF_E_URI, 0, "\"%s\" cannot be the name of an image", name);
     if (bf_rbd_link_open(uri, true, DEADLINE_MS, -1, &link, &absent) == 0) {
-        int rc = bf_ceph.rbd_rename(link->io, uri->rbd_image, name);
+        int rc = rename_image(link, uri->rbd_image, name);
 
         return rc < 0 ? fail(link, rc, "rename the image", err) : 0;
     }

@@ -119,6 +119,30 @@ def test_prechecks(world, machine):
     assert refused.value.code == "bad-input"
 
 
+def test_rename_that_was_cut_off(cloud):
+    """librbd's rename has three steps; between them both names lead to the image."""
+    pool = "volumes-b"
+    uri = f"rbd:{pool}/{{}}?conf={cloud.conf}&id=mover"
+    rename = [f"{os.environ['BLOCKFERRY_LIBEXEC']}/blockferry-rbd", "rename"]
+
+    def rados(*argv):
+        run("rados", "-c", cloud.conf, "-p", pool, *argv)
+
+    def names():
+        return sorted(name for name in cloud.rbd("ls", pool).split() if name.startswith("cut-"))
+    cloud.rbd("create", "--size", "4M", f"{pool}/cut-a")
+    rados("cp", "rbd_id.cut-a", "rbd_id.cut-b")  # before the directory was changed
+    assert run(*rename, uri.format("cut-a"), "cut-b") == "{}" and names() == ["cut-b"]
+    rados("cp", "rbd_id.cut-b", "rbd_id.cut-a")  # after it
+    assert run(*rename, uri.format("cut-a"), "cut-b") == "{}" and names() == ["cut-b"]
+    assert run(*rename, uri.format("cut-a"), "cut-b") == "{}"
+    cloud.rbd("info", f"{pool}/cut-b")
+    cloud.rbd("create", "--size", "4M", f"{pool}/cut-a")
+    assert "code" in run(*rename, uri.format("cut-a"), "cut-b") and names() == ["cut-a", "cut-b"]
+    for name in names():
+        cloud.rbd("rm", f"{pool}/{name}")
+
+
 def action(project, server, name):
     found = project.cloud.get("compute", f"/servers/{server}/os-instance-actions")["instanceActions"]
     return next(one for one in found if one["action"] == name)
