@@ -18,6 +18,7 @@
 #define SIMPLE_REPLY 0x67446698u
 #define NAME_MAX_BYTES 4096u
 #define PARTS_MAX 32
+#define AHEAD_BYTES ((size_t)16 << 10)
 
 /* A request's place. */
 struct place {
@@ -42,6 +43,8 @@ struct bf_nbd_link {
 
     unsigned char answer[ANSWER_BYTES];
     size_t answer_have;
+    unsigned char *ahead; /* for get(): AHEAD_BYTES, or NULL */
+    size_t ahead_from, ahead_to;
     struct place *reading; /* whose data is being received; NULL: none */
     size_t reading_have;
 };
@@ -169,6 +172,7 @@ void bf_nbd_link_close(struct bf_nbd_link *link)
     }
     bf_nbd_stream_close(&link->stream);
     bf_nbd_hello_free(link->hello);
+    free(link->ahead);
     free(link);
 }
 
@@ -366,33 +370,62 @@ int bf_nbd_link_drive(struct bf_nbd_link *link, short revents, struct bf_error *
 
 /* --- for the map --- */
 
-static int transfer(struct bf_nbd_link *link, bool send, struct iovec part, struct bf_error *err)
+int bf_nbd_link_put(struct bf_nbd_link *link, const void *data, size_t length, struct bf_error *err)
 {
     struct bf_deadline deadline = bf_deadline_in(link->params->deadline_ms);
+    struct iovec part = {.iov_len = length};
     short revents;
 
+    memcpy(&part.iov_base, &data, sizeof(data));
     while (part.iov_len) {
-        ssize_t n = send ? bf_nbd_stream_send(&link->stream, &part, 1, err)
-                         : bf_nbd_stream_receive(&link->stream, &part, 1, err);
+        ssize_t n = bf_nbd_stream_send(&link->stream, &part, 1, err);
         if (n < 0)
             return failed(link, err);
         part.iov_base = (char *)part.iov_base + n;
         part.iov_len -= (size_t)n;
-        if (n == 0 && wait_for(link, send ? POLLOUT : POLLIN, deadline, &revents, err))
+        if (n == 0 && wait_for(link, POLLOUT, deadline, &revents, err))
             return -1;
     }
     return 0;
 }
 
-int bf_nbd_link_put(struct bf_nbd_link *link, const void *data, size_t length, struct bf_error *err)
+/* Something to read ahead; waits for it. */
+static int fill_ahead(struct bf_nbd_link *link, struct bf_error *err)
 {
-    struct iovec part = {.iov_len = length};
+    struct bf_deadline deadline = bf_deadline_in(link->params->deadline_ms);
+    short revents;
 
-    memcpy(&part.iov_base, &data, sizeof(data));
-    return transfer(link, true, part, err);
+    if (!link->ahead)
+        link->ahead = bf_xcalloc(1, AHEAD_BYTES);
+    struct iovec part = {link->ahead, AHEAD_BYTES};
+    for (;;) {
+        ssize_t n = bf_nbd_stream_receive(&link->stream, &part, 1, err);
+        if (n < 0)
+            return failed(link, err);
+        if (n > 0) {
+            link->ahead_from = 0;
+            link->ahead_to = (size_t)n;
+            return 0;
+        }
+        if (wait_for(link, POLLIN, deadline, &revents, err))
+            return -1;
+    }
 }
 
 int bf_nbd_link_get(struct bf_nbd_link *link, void *data, size_t length, struct bf_error *err)
 {
-    return transfer(link, false, (struct iovec){data, length}, err);
+    unsigned char *to = data;
+
+    while (length) {
+        if (link->ahead_from == link->ahead_to && fill_ahead(link, err))
+            return -1;
+        size_t n = link->ahead_to - link->ahead_from;
+        if (n > length)
+            n = length;
+        memcpy(to, link->ahead + link->ahead_from, n);
+        link->ahead_from += n;
+        to += n;
+        length -= n;
+    }
+    return 0;
 }

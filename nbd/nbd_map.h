@@ -18,7 +18,8 @@
 #include "nbd/nbd_link.h"
 
 /* Append the map of [offset, offset + length).  Of base:allocation: data and zero extents that
- * cover it; of a dirty bitmap: its dirty extents as data.  Short answers are asked on to the end.
+ * cover it; of a dirty bitmap: its dirty extents as data.  Several pages are asked at a time; short
+ * answers are asked on to the end.
  * On failure the link is closed and *link NULL: who knows what else would come on it. */
 int bf_nbd_map(struct bf_nbd_link **link, const struct bf_nbd_params *params, uint64_t offset,
                uint64_t length, struct bf_extent_list *list, struct bf_error *err)
