@@ -325,9 +325,11 @@ static const struct bf_step cutover_steps[] = {
     {"precheck", bf_cutover_precheck, NULL, false},
     BF_ROUND_STEPS("catch-up "),
     {"shut-down", bf_cutover_shut_down, bf_cutover_power_on_again, false},
-    BF_ROUND_STEPS("last "),
+    BF_ROUND_STEPS_TO_COMMIT("last "),
+    BF_ROUND_STEP_KEEP("last "),
     {"round-time", note_round_time, NULL, false},
     BF_LAUNCH_STEPS(bf_cutover_start, climb),
+    BF_ROUND_STEPS_AFTER("last "), /* the guest runs by now: nobody waits for it */
 };
 
 const struct bf_job_kind bf_job_kind_cutover = {

@@ -548,6 +548,18 @@ int bf_round_drop(struct bf_job *job, struct bf_error *err)
     return 0;
 }
 
+/* What follows is undone when it fails, and the round is not, being committed. */
+int bf_round_keep(struct bf_job *job, struct bf_error *err)
+{
+    (void)job, (void)err;
+    return 0;
+}
+
+int bf_round_undo_keep(struct bf_job *job, struct bf_error *err)
+{
+    return bf_round_release(job, err) < 0 ? -1 : bf_round_drop(job, err);
+}
+
 static const struct bf_step round_steps[] = {
     BF_ROUND_STEPS(""),
     {"retention", bf_points_retention, NULL, true},

@@ -35,20 +35,28 @@ int bf_round_point(struct bf_job *job, struct bf_error *err);
 int bf_round_commit(struct bf_job *job, struct bf_error *err);
 int bf_round_release(struct bf_job *job, struct bf_error *err);
 int bf_round_drop(struct bf_job *job, struct bf_error *err);
+int bf_round_keep(struct bf_job *job, struct bf_error *err);
+int bf_round_undo_keep(struct bf_job *job, struct bf_error *err);
 int bf_round_undo_describe(struct bf_job *job, struct bf_error *err);
 int bf_round_undo_snapshot(struct bf_job *job, struct bf_error *err);
 int bf_round_undo_copy(struct bf_job *job, struct bf_error *err);
 
 /* clang-format off */
-#define BF_ROUND_STEPS(prefix) \
+#define BF_ROUND_STEPS_TO_COMMIT(prefix) \
     {prefix "describe", bf_round_describe, bf_round_undo_describe, false}, \
     {prefix "volumes",  bf_round_volumes,  NULL,                   false}, \
     {prefix "snapshot", bf_round_snapshot, bf_round_undo_snapshot, false}, \
     {prefix "copy",     bf_round_copy,     bf_round_undo_copy,     false}, \
     {prefix "point",    bf_round_point,    NULL,                   false}, \
-    {prefix "commit",   bf_round_commit,   NULL,                   false}, \
+    {prefix "commit",   bf_round_commit,   NULL,                   false}
+#define BF_ROUND_STEPS_AFTER(prefix) \
     {prefix "release",  bf_round_release,  NULL,                   true}, \
     {prefix "drop",     bf_round_drop,     NULL,                   true}
+#define BF_ROUND_STEPS(prefix) BF_ROUND_STEPS_TO_COMMIT(prefix), BF_ROUND_STEPS_AFTER(prefix)
+/* Between the two where something follows that must not wait for the snapshot's removal, which can
+ * take long: if that fails, the snapshot is removed then. */
+#define BF_ROUND_STEP_KEEP(prefix) \
+    {prefix "keep",     bf_round_keep,     bf_round_undo_keep,     false}
 /* clang-format on */
 
 /* The round in the job's context. */
