@@ -24,6 +24,7 @@ class World(ferry.World):
                   timeout=600)
         self.vc.up()
         self.guest = Guest(self.vc)
+        self.vc.control(deny_on={self.vc.moref("mover"): ["VirtualMachine.Inventory.Delete"]})
         self.directory = tempfile.mkdtemp(prefix="bf-", dir="/tmp")
         self.target = self.source = ferry.Lab(f"{self.directory}/b")
         os.mkdir(f"{self.directory}/d")
@@ -253,6 +254,20 @@ def test_the_wrong_disk_at_the_mover(world):
     world.check_bytes("hot", "h")
 
 
+def test_a_cutover_that_fails_leaves_no_snapshot(world):
+    """The last round's snapshot is kept until the guest runs; when it does not, it goes, and the source is back."""
+    world.daemon.call("PATCH", "/replications/h", {"policy": {"boot_pattern": "never seen", "boot_timeout": "3s"}})
+    ended = world.daemon.wait_job("h", world.daemon.verb("h", "cutover", yes=True)["job"])
+    assert ended["state"] == "failed" and ended["error"]["code"] == "launch-not-booted", ended
+    world.daemon.wait_until(lambda: clean_mover(world), 30, "the snapshot to go")
+    assert world.daemon.get("/platforms/src/machines/hot")["power"] == "on"
+    assert not [r for r in world.daemon.ledger() if r["kind"] == "snapshot" and r["replication"] == "h"]
+    world.vc.scribble("hot", 30)
+    world.daemon.do("h", "sync")
+    assert world.last("h")["kind"] == "delta"
+    world.check_bytes("hot", "h")
+
+
 def test_more_disks_than_connections(world):
     """Copied in turns, and two machines of one host share what there is."""
     for number in range(1, 7):
@@ -282,7 +297,13 @@ def test_cutover_boots_on_libvirt(world):
     world.replicate("guest", name="g", shutdown="ask", shutdown_timeout="30s",
                     boot_timeout="200s")
     world.vc.write("guest", 2, 4 << 20, b"last words")
-    world.daemon.do("g", "cutover", yes=True)
+    # Removing the last snapshot takes its time: the guest does not wait for that.
+    world.vc.trouble("RemoveSnapshot_Task", "slow", after=1, ms=6000)
+    job = world.daemon.verb("g", "cutover", yes=True)["job"]
+    world.daemon.wait_until(lambda: (world.daemon.show("g")["launch"] or {}).get("state") == "booted", 240)
+    assert len(world.vc.snapshots()) == 1 and world.daemon.show("g")["state"] == "cutover"
+    assert world.daemon.wait_job("g", job)["state"] == "done"
+    assert world.vc.snapshots() == []
     launch = world.daemon.show("g")["launch"]
     assert launch["state"] == "booted"
     assert re.search(r"BOOTMARK .*disk=virtio_blk.*missing=0", launch["console_tail"])
