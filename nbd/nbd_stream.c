@@ -64,7 +64,7 @@ static int try_next(struct bf_nbd_stream *stream, int last_error, struct bf_erro
 
 int bf_nbd_stream_open(const struct bf_uri *uri, struct bf_nbd_stream *stream, struct bf_error *err)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 
     *stream = (struct bf_nbd_stream){.fd = -1};
     if (uri->nbd_socket)
