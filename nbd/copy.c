@@ -18,8 +18,11 @@
 #define WINDOW_WHOLE ((uint64_t)512 << 10)
 #define WINDOW_DELTA ((uint64_t)256 << 10)
 #define BAD_LEAVES_NAMED 8
+#define MEMORY ((uint64_t)16 << 20)
 /* What the program takes beside its buffers (librbd and TLS not counted). */
 #define OWN_MEMORY ((uint64_t)4 << 20)
+/* Enough to keep OSDs busy; librbd takes four times as much before the first byte. */
+#define RBD_BUFFERS ((uint64_t)8 << 20)
 
 struct copy {
     const struct bf_copy_options *options;
@@ -249,8 +252,14 @@ static void on_progress(const struct bf_copy_stats *stats, void *user)
     bf_progress_show(user, stats);
 }
 
-static uint64_t buffer_memory(uint64_t memory)
+static uint64_t buffer_memory(const struct copy *copy)
 {
+    uint64_t memory = copy->options->memory_bytes;
+
+    if (!memory && (copy->source_uri.kind == BF_URI_RBD || copy->target_uri.kind == BF_URI_RBD))
+        return RBD_BUFFERS;
+    if (!memory)
+        memory = MEMORY;
     return memory - bf_min_u64(OWN_MEMORY, memory / 4);
 }
 
@@ -262,7 +271,7 @@ static int make_engine(struct copy *copy, struct bf_error *err)
         .target = copy->target,
         .size = copy->size,
         .window = window_of(copy),
-        .memory = buffer_memory(o->memory_bytes),
+        .memory = buffer_memory(copy),
         .requests = o->requests ? (unsigned)o->requests : REQUESTS_FIRST,
         .grow = o->requests == 0,
         .rate = o->rate,

@@ -28,8 +28,8 @@
 #include "nbd/rbd_map.h"
 
 #define CONFIRM_EVERY_MS 5000
-/* The cluster's cost is by request; above this nothing is won and more memory is needed. */
-#define BEST_BYTES ((uint64_t)1 << 20)
+/* The cluster's cost is by request; above this nothing was won, and more memory is needed. */
+#define BEST_BYTES ((uint64_t)512 << 10)
 /* librados has one to every OSD; so many are a fair guess at those that work for us at a time. */
 #define CONNECTIONS 4
 #define LAST_CONFIRM_MS 2000 /* for one that is under way at the end */

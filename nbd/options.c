@@ -53,7 +53,7 @@ static const struct option_row rows[] = {
     {"rate", 0, BYTES, AT(rate), 0, UINT64_MAX, "BYTES", "read at most so much per second (0: no limit)"},
     {"connections", 0, NUMBER, AT(connections), 1, 16, "N", "NBD connections to each server, if it allows several [2]"},
     {"requests", 0, NUMBER, AT(requests), 1, 64, "N", "requests under way per connection [4, grown while it helps]"},
-    {"request-size", 0, BYTES, AT(request_bytes), 64 * KIB, 4 * MIB, "BYTES", "longest request, a power of two [512K, delta: 256K, rbd: 1M]"},
+    {"request-size", 0, BYTES, AT(request_bytes), 64 * KIB, 4 * MIB, "BYTES", "longest request, a power of two [512K, delta: 256K, rbd: 512K]"},
     {"memory", 0, BYTES, AT(memory_bytes), MIB, 4096 * MIB, "BYTES", "most memory to use; librbd and TLS come on top [16M]"},
     {"deadline", 0, NUMBER, AT(deadline_s), 1, 3600, "SECONDS", "how long each request may take [30]"},
     {"reconnect", 0, NUMBER, AT(reconnect_s), 0, 86400, "SECONDS", "how long to try to reach a lost server again [300]"},
@@ -202,7 +202,6 @@ int bf_copy_options_parse(int argc, char *argv[], struct bf_copy_options *ret_op
     struct option longs[bf_array_length(rows) + 1] = {0};
     struct bf_copy_options options = {
         .connections = 2,
-        .memory_bytes = 16 * MIB,
         .deadline_s = 30,
         .reconnect_s = 300,
     };

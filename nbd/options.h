@@ -31,7 +31,7 @@ struct bf_copy_options {
     uint64_t connections;
     uint64_t requests;      /* 0: begin with the default and grow */
     uint64_t request_bytes; /* 0: what suits the endpoints */
-    uint64_t memory_bytes;
+    uint64_t memory_bytes;  /* 0: what suits the endpoints */
     uint64_t deadline_s;
     uint64_t reconnect_s;
     enum bf_progress_mode progress;

@@ -35,7 +35,7 @@ int main(void)
     ok(PARSE("a", "b") == 0, "source and target");
     is_string(options.source, "a", "source");
     is_string(options.target, "b", "target");
-    is_u64(options.memory_bytes, 16 << 20, "default memory");
+    is_u64(options.memory_bytes, 0, "memory is what suits the endpoints");
     ok(PARSE("a", "--rate", "10M", "b", "--verify=5%", "--progress", "json", "-v") == 0, "options");
     is_u64(options.rate, 10 << 20, "rate");
     is_int(options.verify_percent, 5, "percent");
