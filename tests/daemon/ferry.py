@@ -4,6 +4,7 @@
 BLOCKFERRYD names the daemon; the directory of blockferry-copy is in BLOCKFERRY_LIBEXEC.  Everything
 lies below one directory under /tmp, as UNIX sockets need short paths.
 """
+import contextlib
 import http.client
 import json
 import os
@@ -72,6 +73,17 @@ class Lab:
 
     def restart(self, *options):
         run(f"{LAB}/libvirt", "restart", self.directory, *options)
+
+    @contextlib.contextmanager
+    def held(self):
+        """Nothing is answered meanwhile; what is asked waits."""
+        listed = run(f"{LAB}/libvirt", "pids", self.directory).splitlines()
+        pid = next(int(line.split()[0]) for line in listed if line.split()[1] == "libvirtd")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def virsh(self, *argv, check=True):
         return run("virsh", "-q", "-c", self.uri, *argv, check=check)

@@ -2,7 +2,6 @@
 """Drill, cutover, rollback and confirm with a real guest on two real libvirts."""
 import os
 import re
-import time
 
 import pytest
 
@@ -134,11 +133,14 @@ def test_source_started_by_somebody_else(world, guest):
     round's reading keeps the source from starting at all."""
     number = world.daemon.list(guest, "points")[0]["number"]
     job = world.daemon.verb(guest, "cutover", yes=True, point=number)["job"]
-    deadline = time.monotonic() + 120
-    while state(world.source, NAME) != "shut off" and time.monotonic() < deadline:
-        time.sleep(0.05)
-    while state(world.source, NAME) != "running" and time.monotonic() < deadline:
-        world.source.virsh("start", NAME, check=False)
+
+    def step():
+        return (world.daemon.show(guest)["job"] or {}).get("step")
+    world.daemon.wait_until(lambda: step() == "shut-down", 60, "the shutdown")
+    with world.target.held():  # the launch comes no further than its clone
+        world.daemon.wait_until(lambda: step() != "shut-down", 120, "the shutdown's end")
+        assert state(world.source, NAME) == "shut off"
+        world.source.virsh("start", NAME)
     done = world.daemon.wait_job(guest, job)
     assert done["error"]["code"] == "source-running", done["error"]
     assert state(world.source, NAME) == "running"
