@@ -48,6 +48,9 @@ static void take(const struct bf_guest_child *child, struct output *output, cons
             bf_buf_add(&output->line, &data[i], 1);
     }
     bf_buf_add(&output->kept, data, length);
+    for (char *at = output->kept.text + output->kept.length - length; length > 0; at++, length--)
+        if (*at == '\0')
+            *at = ' ';
     if (output->kept.length > (size_t)2 * OUTPUT_KEEP) {
         size_t drop = output->kept.length - OUTPUT_KEEP;
 

@@ -36,6 +36,14 @@ static char *said(const char *script)
     return output ? output : bf_xstrdup("");
 }
 
+/* Its output becomes a text, which a NUL of the guest's would end early. */
+static void test_whole_output(void)
+{
+    bf_auto_free char *output = said("printf 'a\\0b'");
+
+    is_string(output, "a b", "a NUL does not end the output");
+}
+
 /* Nothing of ours reaches it: no variable, no descriptor, no terminal to ask at. */
 static void test_no_secrets(void)
 {
@@ -127,6 +135,7 @@ static void test_status(void)
 
 int main(void)
 {
+    test_whole_output();
     test_no_secrets();
     test_limits();
     test_deadline();
