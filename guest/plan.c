@@ -10,6 +10,8 @@
 #define TEXT_MAX 2000
 #define ITEMS_MAX 500
 #define DEPTH_MAX 8
+/* It is kept in the database and shown with every check. */
+#define PLAN_MAX ((size_t)2 << 20)
 
 static const char *const methods[] = {"none", "fast", "v2v", "windows", NULL};
 static const char *const severities[] = {"block", "warn", "info", NULL};
@@ -199,6 +201,10 @@ int bf_plan_take(struct json_object *answer, struct json_object **ret_plan, stru
         return bf_fail(err, BF_E_PROTOCOL, 0, "the plan is no object, or nested too deeply");
     if (check(plan, err) < 0)
         return -1;
+    if (strlen(bf_json_text(plan)) > PLAN_MAX)
+        return bf_fail(err, BF_E_TOO_LARGE, 0,
+                       "the guest's plan has %zu bytes, at most %zu are kept",
+                       strlen(bf_json_text(plan)), PLAN_MAX);
     *ret_plan = bf_steal(plan);
     return 0;
 }

@@ -48,5 +48,5 @@ struct json_object *bf_plan_part(struct json_object *plan, const char *key);
 const char *bf_plan_method(struct json_object *plan);
 bool bf_plan_blocks(struct json_object *plan);
 
-/* Check what the program answered and copy it, cleaned; BF_E_PROTOCOL. */
+/* Check what the program answered and copy it, cleaned; BF_E_PROTOCOL, BF_E_TOO_LARGE. */
 int bf_plan_take(struct json_object *answer, struct json_object **ret_plan, struct bf_error *err);

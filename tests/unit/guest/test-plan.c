@@ -116,6 +116,13 @@ static void test_bounds(void)
     ok(strlen(bf_plan_text(json_object_array_get_idx(bf_plan_part(got, "changes"), 0), "path")) ==
            2000,
        "and 2000 bytes a text");
+    for (unsigned i = 0; i < 500; i++) {
+        bf_plan_finding(answer, "warn", "guest-warning", text, text, text, NULL);
+        bf_plan_driver(answer, text, text, NULL);
+    }
+    json_object_put(bf_steal(got));
+    ok(bf_plan_take(answer, &got, &err) < 0 && err.code == BF_E_TOO_LARGE && !got,
+       "too much of it all is refused");
 }
 
 static void test_needless(void)
