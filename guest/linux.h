@@ -14,8 +14,15 @@ int bf_linux_plan_initrd(struct bf_session *session, struct bf_error *err);
 int bf_linux_plan_generators(struct bf_session *session, struct bf_error *err);
 
 /* Names that are others on virtio: /dev/sdX in fstab, crypttab and the boot loader's lines; the
- * LVM devices file, which knows disks by their old serial numbers. */
+ * LVM devices file, which knows disks by their old serial numbers.  A guest whose own order of the
+ * disks is another one than the machine's is BF_E_GUEST_UNSUPPORTED. */
 int bf_linux_plan_names(struct bf_session *session, struct bf_error *err);
+
+/* Every file that may hold a kernel's command line, in turn, until a call fails. */
+int bf_linux_each_boot_file(struct bf_session *session,
+                            int (*look)(struct bf_session *session, const char *path, void *user,
+                                        struct bf_error *err),
+                            void *user, struct bf_error *err);
 
 /* Kernels also write to the first serial line, which platforms show as the machine's console. */
 int bf_linux_plan_console(struct bf_session *session, struct bf_error *err);

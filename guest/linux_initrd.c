@@ -136,8 +136,11 @@ static int fetch_image(struct bf_session *session, const char *path, struct imag
     if (!session->g)
         return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0, "%s is not there", path);
     local = bf_xasprintf("%s/initrd", session->tmp_directory);
-    if (guestfs_download(session->g, path, local) < 0)
-        return bf_session_fail(session, path, err);
+    if (bf_session_download(session, path, local, BF_INITRD_IMAGE_MAX, err) < 0) {
+        if (err->code == BF_E_TOO_LARGE)
+            bf_error_recode(err, BF_E_GUEST_UNSUPPORTED);
+        return -1;
+    }
     if (bf_file_read(local, BF_INITRD_IMAGE_MAX, &image->own, &image->size, err) < 0)
         return -1;
     image->data = image->own;

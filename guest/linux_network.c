@@ -98,6 +98,9 @@ static void write_rule(struct bf_session *session, const char *mac, const char *
     bf_auto_free char *text = bf_xasprintf("%s%s", present ? present : "", rule);
     bf_auto_free char *summary = bf_xasprintf("the interface of %s keeps its name %s", mac, name);
 
+    /* One that cannot be read must not be written over. */
+    if (!present && bf_session_exists(session, path))
+        return;
     if (!present || !strstr(present, rule))
         bf_session_write(session, path, text, present == NULL, summary);
 }

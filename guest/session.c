@@ -131,6 +131,9 @@ void bf_session_warn(struct bf_session *session, const char *format, ...)
     va_end(args);
     if (!session->warnings)
         session->warnings = json_object_new_array();
+    for (size_t i = 0; i < json_object_array_length(session->warnings); i++)
+        if (bf_streq(json_object_get_string(json_object_array_get_idx(session->warnings, i)), text))
+            return;
     json_object_array_add(session->warnings, json_object_new_string(text));
 }
 

@@ -83,11 +83,16 @@ int bf_session_list_filesystems(struct bf_session *session, struct bf_error *err
  * "/dev/disk/by-id/...-part1"), on the old host or this one; NULL: none that is known. */
 const struct bf_filesystem *bf_session_resolve(struct bf_session *session, const char *name);
 
-/* Text of a file of the guest, NULL if it is not there (or not a readable file).  Caller frees. */
+/* Text of a file of the guest, NULL if it is not there (or not a readable file, or one with NUL
+ * bytes, which is a warning).  Caller frees. */
 char *bf_session_read(struct bf_session *session, const char *path, size_t *ret_size);
 /* The content of a file of /boot, /etc or /lib/modules, borrowed until the session ends; NULL: it
  * is not there, or not known without a call of its own. */
 const char *bf_session_file(struct bf_session *session, const char *path, size_t *ret_size);
+/* A file of the guest into a file of ours; BF_E_TOO_LARGE before a byte of it is taken: a file with
+ * holes can be larger than any disk of this host. */
+int bf_session_download(struct bf_session *session, const char *path, const char *local, size_t max,
+                        struct bf_error *err);
 bool bf_session_exists(struct bf_session *session, const char *path);
 /* Names in a directory, NULL-terminated (an empty list if there is none); bf_strings_free(). */
 char **bf_session_list(struct bf_session *session, const char *path);
@@ -108,6 +113,7 @@ void bf_session_did(struct bf_session *session, const char *path, const char *su
 void bf_session_remove(struct bf_session *session, const char *path, const char *summary);
 /* The collected change of a file's whole content; NULL: none. */
 const struct bf_change *bf_session_change_of(const struct bf_session *session, const char *path);
+/* Each text once. */
 void bf_session_warn(struct bf_session *session, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

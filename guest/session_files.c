@@ -85,16 +85,20 @@ static void *read_bundle(void *user)
 
 /* The appliance packs, a thread here unpacks: nothing is spooled to a file, and what is too large
  * ends at once. */
-static int fetch(struct bf_session *session, const char *from, const char *directory,
-                 const char *const *patterns, struct bf_error *err)
+static int fetch(struct bf_session *session, const char *directory, const char *const *patterns,
+                 struct bf_error *err)
 {
     struct reader reader = {
         .tree = &session->tree, .directory = directory, .patterns = patterns, .err = BF_ERROR_INIT};
+    /* tar would follow an absolute symlink into the appliance's own files. */
+    bf_auto_free char *from = guestfs_realpath(session->g, directory);
     bf_auto_free char *path = NULL;
     char *excludes[PATTERNS_MAX + 1] = {NULL};
     pthread_t thread;
     int fds[2], result;
 
+    if (!from)
+        return bf_session_fail(session, directory, err);
     for (size_t i = 0; patterns[i] && i < PATTERNS_MAX; i++)
         memcpy(&excludes[i], &patterns[i], sizeof(excludes[i]));
     if (pipe2(fds, O_CLOEXEC) < 0)
@@ -139,26 +143,21 @@ static int fetch_etc(struct bf_session *session, struct bf_error *err)
         made[made_count] = bf_xasprintf("./%s", names[i]);
         patterns[count++] = made[made_count++];
     }
-    result = fetch(session, "/etc", "/etc", patterns, err);
+    result = fetch(session, "/etc", patterns, err);
     while (made_count > 0)
         free(made[--made_count]);
     bf_strings_free(names);
     return result;
 }
 
-/* Where the modules really are: an absolute symlink would lead into the appliance. */
 static int fetch_modules(struct bf_session *session, struct bf_error *err)
 {
-    bf_auto_free char *real = guestfs_realpath(session->g, "/lib/modules");
-
-    if (!real)
-        return bf_session_fail(session, "/lib/modules", err);
-    return fetch(session, real, "/lib/modules", boring_in_modules, err);
+    return fetch(session, "/lib/modules", boring_in_modules, err);
 }
 
 static int fetch_boot(struct bf_session *session, struct bf_error *err)
 {
-    return fetch(session, "/boot", "/boot", boring_in_boot, err);
+    return fetch(session, "/boot", boring_in_boot, err);
 }
 
 static const struct {
@@ -229,6 +228,11 @@ char *bf_session_read(struct bf_session *session, const char *path, size_t *ret_
         known = data = guestfs_read_file(session->g, path, &size);
     if (!known || size > TEXT_MAX)
         return NULL;
+    /* What stands behind one would be lost when the text is written back. */
+    if (memchr(known, '\0', size)) {
+        bf_session_warn(session, "%s holds NUL bytes, as after a crash, and was left alone", path);
+        return NULL;
+    }
     /* Not every version ends it by a NUL. */
     text = bf_xcalloc(1, size + 1);
     memcpy(text, known, size);
@@ -274,4 +278,18 @@ bool bf_session_exists(struct bf_session *session, const char *path)
     if (ask_tree(session, path, &file))
         return file != NULL;
     return guestfs_exists(session->g, path) == 1;
+}
+
+int bf_session_download(struct bf_session *session, const char *path, const char *local, size_t max,
+                        struct bf_error *err)
+{
+    int64_t size = guestfs_filesize(session->g, path);
+
+    if (size > (int64_t)max)
+        return bf_fail(err, BF_E_TOO_LARGE, 0,
+                       "the guest's %s has %lld bytes, at most %zu are taken", path,
+                       (long long)size, max);
+    if (size < 0 || guestfs_download(session->g, path, local) < 0)
+        return bf_session_fail(session, path, err);
+    return 0;
 }

@@ -192,9 +192,12 @@ static int fetch(struct bf_session *session, struct bf_windows_guest *windows, c
 
     if (!hive->path)
         hive->path = find_file(session, wanted);
-    if (!hive->path || guestfs_download(session->g, hive->path, local) < 0)
-        return bf_fail(err, BF_E_GUEST_REGISTRY, 0, "the hive %s cannot be read: %s", name,
-                       hive->path ? guestfs_last_error(session->g) : "it is not there");
+    if (!hive->path)
+        return bf_fail(err, BF_E_GUEST_REGISTRY, 0, "the hive %s is not there", name);
+    if (bf_session_download(session, hive->path, local, BF_HIVE_MAX, err) < 0) {
+        bf_error_recode(err, BF_E_GUEST_REGISTRY);
+        return bf_fail_in(err, "the hive %s cannot be read", name);
+    }
     return bf_file_read(local, BF_HIVE_MAX, &hive->data, &hive->size, err);
 }
 
@@ -207,12 +210,15 @@ static const char *read_arch(struct bf_session *session, const struct bf_windows
         const char *arch;
     } known[] = {{0x8664, "x86_64"}, {0x014c, "i386"}, {0xaa64, "aarch64"}};
     bf_auto_free char *wanted = bf_xasprintf("%s/System32/cmd.exe", windows->directory);
-    bf_auto_free char *path = find_file(session, wanted);
+    bf_auto_free char *path = NULL;
     size_t size = 0;
-    bf_auto_free char *head = path ? guestfs_pread(session->g, path, PE_HEAD, 0, &size) : NULL;
+    bf_auto_free char *head = guestfs_pread(session->g, wanted, PE_HEAD, 0, &size);
     uint32_t at;
     uint16_t machine;
 
+    /* The usual spelling is not the only one. */
+    if (!head && (path = find_file(session, wanted)))
+        head = guestfs_pread(session->g, path, PE_HEAD, 0, &size);
     if (!head || size < 0x40)
         return NULL;
     memcpy(&at, head + 0x3c, sizeof(at));

@@ -255,7 +255,7 @@ def make_dirty(path):
 FAST_STARTUP = {"ControlSet001\\Control\\Session Manager\\Power": {"HiberbootEnabled": "dword:00000001"}}
 
 
-def _fill_windows(root, version, hibernated, dirty_hive, tools, fast_startup):
+def _fill_windows(root, version, hibernated, dirty_hive, tools, fast_startup, giant_hive):
     system32 = root / "Windows/System32"
     for name in ("Windows/System32/config", "Windows/System32/drivers", "Windows/inf", "Windows/Temp",
                  "Program Files", "Users"):
@@ -267,6 +267,8 @@ def _fill_windows(root, version, hibernated, dirty_hive, tools, fast_startup):
             make_dirty(pathlib.Path(scratch) / "SYSTEM")
         for name in ("SOFTWARE", "SYSTEM"):
             shutil.copyfile(pathlib.Path(scratch) / name, system32 / "config" / name)
+    if giant_hive:
+        os.truncate(system32 / "config/SOFTWARE", 1 << 40)
     if hibernated:
         (root / "hiberfil.sys").write_bytes(b"hibr".ljust(4096, b"\0"))
 
@@ -299,7 +301,7 @@ def _gpt(path, parts):
 
 
 def windows(path, version="2016", hibernated=False, dirty_hive=False, dirty_ntfs=False, uefi=False,
-            tools=False, fast_startup=False):
+            tools=False, fast_startup=False, giant_hive=False):
     """A disk that is recognised as a Windows server."""
     with tempfile.TemporaryDirectory() as scratch:
         part, mount = pathlib.Path(scratch) / "part", pathlib.Path(scratch) / "mount"
@@ -309,7 +311,7 @@ def windows(path, version="2016", hibernated=False, dirty_hive=False, dirty_ntfs
             stderr=subprocess.DEVNULL)
         run("ntfs-3g", part, mount)
         try:
-            _fill_windows(mount, version, hibernated, dirty_hive, tools, fast_startup)
+            _fill_windows(mount, version, hibernated, dirty_hive, tools, fast_startup, giant_hive)
         finally:
             run("umount", mount)
         if dirty_ntfs:

@@ -2,7 +2,7 @@
 /* What would be changed in a Linux guest, decided on a tree in place of a disk: no appliance.
  *
  *   plan-tree [--mac MAC]... [--disk /dev/sda]... [--filesystem DEVICE,TYPE,UUID]... [--console] \
- *             < TAR-OF-THE-ROOT
+ *             [--root DEVICE] < TAR-OF-THE-ROOT
  *
  * Standard output: {"changes": [{"path", "summary", "text"}], "warnings": [...]} or {"error"}.
  * A change of an initramfs has no text. */
@@ -19,11 +19,9 @@
 #define LIST_MAX 16
 
 static const struct option options[] = {
-    {"mac", required_argument, NULL, 'm'},
-    {"disk", required_argument, NULL, 'd'},
-    {"filesystem", required_argument, NULL, 'f'},
-    {"console", no_argument, NULL, 'c'},
-    {NULL, 0, NULL, 0},
+    {"mac", required_argument, NULL, 'm'},        {"disk", required_argument, NULL, 'd'},
+    {"filesystem", required_argument, NULL, 'f'}, {"console", no_argument, NULL, 'c'},
+    {"root", required_argument, NULL, 'r'},       {NULL, 0, NULL, 0},
 };
 
 struct arguments {
@@ -72,6 +70,8 @@ static bool read_arguments(int argc, char **argv, struct bf_session *session,
             add_filesystem(session, optarg);
         else if (option == 'c')
             arguments->console = true;
+        else if (option == 'r')
+            session->root = bf_xstrdup(optarg);
         else
             return false;
     }

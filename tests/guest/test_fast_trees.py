@@ -15,8 +15,8 @@ FILESYSTEMS = ["/dev/sda1,ext4,1-1", "/dev/sda2,ext4,1-2", "/dev/sda3,swap,1-3",
                "/dev/sda7,ext4,6266deb1-4000-4000-8000-000000000001"]
 
 
-def ask(tree, macs=(), disks=("/dev/sda",), console=False):
-    argv = [os.environ["PLAN_TREE"]]
+def ask(tree, macs=(), disks=("/dev/sda",), console=False, root=None):
+    argv = [os.environ["PLAN_TREE"]] + (["--root", root] if root else [])
     for mac in macs:
         argv += ["--mac", mac]
     for disk in disks:
@@ -132,6 +132,32 @@ def test_serial_console_is_one_token():
         assert found[path]["text"].count("console=ttyS0,115200") == 1
     assert len(found["/boot/grub2/grubenv"]["text"]) == 1024
     assert found["/etc/fstab"] == plain["/etc/fstab"]
+
+
+def test_a_text_with_nul_bytes_is_left_alone():
+    """As a crash leaves them: what stands behind the first one would be lost."""
+    tree, name = trees.suse(), "etc/udev/rules.d/70-persistent-net.rules"
+    tree["etc/fstab"], tree[name] = tree["etc/fstab"] + "\0\0/dev/sda3 /x\n", tree[name] + "\0"
+    answer = ask(tree, MACS)
+    assert not {"/etc/fstab", "/" + name} & set(changes(answer))
+    assert sum("NUL bytes" in text for text in answer["warnings"]) == 2
+
+
+@pytest.mark.parametrize("line,warned", [('filter = [ "a|^/dev/sda[0-9]|", "r|.*|" ]', True),
+                                         ('global_filter=["r#x#","a#/dev/disk/by-path/pci-1#"]', True),
+                                         ('# filter = [ "a|/dev/sda|" ]', False),
+                                         ('filter = [ "a|/dev/mapper/.*|" ]', False)])
+def test_lvm_filter(line, warned):
+    tree = trees.redhat()
+    tree["etc/lvm/lvm.conf"] = "devices {\n    " + line + "\n}\n"
+    assert any("filter" in text for text in ask(tree, MACS)["warnings"]) is warned
+
+
+def test_disks_that_the_guest_counts_otherwise():
+    """Its own name of the root's partition leads to another file system than the root was found on."""
+    assert "/etc/fstab" in changes(ask(trees.redhat(), MACS, root="/dev/sda2"))
+    error = ask(trees.redhat(), MACS, root="/dev/sda1")["error"]
+    assert error["code"] == "guest-unsupported" and "another order" in error["message"]
 
 
 def with_initrd(content):

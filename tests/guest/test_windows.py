@@ -19,6 +19,7 @@ make_2022 = functools.partial(disks.windows, version="2022", uefi=True, tools=Tr
 make_2012 = functools.partial(disks.windows, version="2012r2", tools=True, fast_startup=True)
 hibernated = functools.partial(disks.windows, hibernated=True)
 dirty = functools.partial(disks.windows, dirty_hive=True, dirty_ntfs=True)
+giant_hive = functools.partial(disks.windows, giant_hive=True)
 whole_luks = functools.partial(disks.luks, whole=True)
 
 
@@ -122,16 +123,17 @@ def test_states_that_are_refused(lab, made, drivers, name, make, found, code):
     assert changed_clusters(clone) == 0
 
 
-@pytest.mark.parametrize("name,make,code", [
-    ("bitlocker", disks.bitlocker, "guest-encrypted"),
-    ("whole-luks", whole_luks, "guest-encrypted"),
-    ("alpine", disks.alpine, "guest-unknown"),
+@pytest.mark.parametrize("name,make,code,text", [
+    ("bitlocker", disks.bitlocker, "guest-encrypted", "BitLocker"),
+    ("whole-luks", whole_luks, "guest-encrypted", "crypto_LUKS"),
+    ("alpine", disks.alpine, "guest-unknown", "no Windows"),
+    ("giant-hive", giant_hive, "guest-registry", f"SOFTWARE has {1 << 40} bytes"),
 ])
-def test_odd_disk_has_its_own_error(lab, made, name, make, code):
+def test_odd_disk_has_its_own_error(lab, made, name, make, code, text):
     """Through the whole interface: mode windows of guest/convert.h."""
     clone = lab.clone(made(name, make))
     error = lab.error(clone, mode="windows")
-    assert error["code"] == code
+    assert error["code"] == code and text in error["message"]
     assert changed_clusters(clone) == 0
 
 
