@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
@@ -11,6 +12,11 @@
 #include "guest/fast.h"
 #include "guest/plan.h"
 #include "guest/v2v.h"
+
+#define SYSTEM_MAX 200
+#define WARNINGS_MAX 64
+#define WARNING_MAX 1000
+#define LOG_MAX 32768
 
 static const char *const mode_names[] = {
     [BF_CONVERT_AUTO] = "auto", [BF_CONVERT_FAST] = "fast",       [BF_CONVERT_V2V] = "v2v",
@@ -154,6 +160,49 @@ const char *bf_convert_unmet(const struct bf_convert_request *request, const cha
                                    : NULL;
 }
 
+static char *clean_copy(const char *text, int max)
+{
+    char *copy = bf_xasprintf("%.*s", max, text);
+
+    bf_text_clean(copy, false);
+    return copy;
+}
+
+static struct json_object *clean_warnings(struct json_object *warnings)
+{
+    struct json_object *kept = json_object_new_array();
+    size_t count =
+        json_object_is_type(warnings, json_type_array) ? json_object_array_length(warnings) : 0;
+
+    for (size_t i = 0; i < count && json_object_array_length(kept) < WARNINGS_MAX; i++) {
+        struct json_object *item = json_object_array_get_idx(warnings, i);
+        bf_auto_free char *text = json_object_is_type(item, json_type_string)
+                                      ? clean_copy(json_object_get_string(item), WARNING_MAX)
+                                      : NULL;
+
+        if (text)
+            json_object_array_add(kept, json_object_new_string(text));
+    }
+    return kept;
+}
+
+/* Whatever converted tells words of the guest, and has read its disks: it is not trusted. */
+static void clean_report(struct bf_convert_report *report)
+{
+    char *system = report->guest_os ? clean_copy(report->guest_os, SYSTEM_MAX) : NULL;
+    struct json_object *warnings = clean_warnings(report->warnings);
+    size_t length = report->log_tail ? strlen(report->log_tail) : 0;
+
+    free(report->guest_os);
+    report->guest_os = system;
+    json_object_put(report->warnings);
+    report->warnings = warnings;
+    if (length > LOG_MAX)
+        memmove(report->log_tail, report->log_tail + length - LOG_MAX, LOG_MAX + 1);
+    if (length > 0)
+        bf_text_clean(report->log_tail, true);
+}
+
 int bf_convert_run(const struct bf_convert_request *request, struct bf_convert_report *ret_report,
                    struct bf_error *err)
 {
@@ -170,8 +219,7 @@ int bf_convert_run(const struct bf_convert_request *request, struct bf_convert_r
         bf_convert_time_is_over(err);
         return bf_fail_in(err, "conversion of %s", request->name);
     }
-    if (!report.warnings)
-        report.warnings = json_object_new_array();
+    clean_report(&report);
     unmet = bf_convert_unmet(request, report.method);
     if (unmet)
         json_object_array_add(report.warnings, json_object_new_string(unmet));

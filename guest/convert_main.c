@@ -274,20 +274,28 @@ static struct json_object *answer(struct bf_session *session, struct json_object
     return result;
 }
 
+/* Names and words of the guest may be of any bytes, and only UTF-8 is read back.  In JSON other
+ * bytes can stand within texts alone, so the whole can be cleaned at once. */
+static int write_result(const char *path, struct json_object *result, struct bf_error *err)
+{
+    bf_auto_free char *text = bf_xstrdup(bf_json_text(result));
+
+    bf_text_clean(text, false);
+    return bf_file_replace(path, text, strlen(text), 0600, err);
+}
+
 static int run(const char *result_file, struct bf_session *session, struct bf_error *err)
 {
     bf_auto_free char *text = NULL;
     bf_auto_json *request = NULL;
     bf_auto_json *result = NULL;
-    const char *out;
     size_t length = 0;
 
     if (bf_fd_read_all(0, REQUEST_MAX, &text, &length, err) < 0 ||
         bf_json_parse(text, length, &request, err) < 0)
         return -1;
     result = answer(session, request);
-    out = bf_json_text(result);
-    return bf_file_replace(result_file, out, strlen(out), 0600, err);
+    return write_result(result_file, result, err);
 }
 
 /* Where the appliance is emulated, its kernel's unpacking of itself is a fifth of the start. */

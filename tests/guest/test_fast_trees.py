@@ -160,6 +160,25 @@ def test_disks_that_the_guest_counts_otherwise():
     assert error["code"] == "guest-unsupported" and "another order" in error["message"]
 
 
+def test_what_the_helper_tells_is_not_trusted(lab, monkeypatch):
+    """It has read the guest's disks: a program in its place tells what the real one never would."""
+    told = {"guest_os": "Evil\x1b[2J" * 100, "planned": False,
+            "changes": ["/etc/\x1b]0;title\x07: written", None, 7] + ["x" * 99999],
+            "warnings": ["one\u0085\n", {"a": 1}, None] + ["w" * 9999] * 999}
+    program = lab.directory / "blockferry-convert"
+    (lab.directory / "told").write_text(json.dumps(told))
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\ncp {lab.directory}/told \"$1\"\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("BLOCKFERRY_LIBEXEC", str(lab.directory))
+    report = lab.convert("/nonexistent", mode="fast")
+    assert report["guest_os"].startswith("Evil [2J") and len(report["guest_os"]) == 200
+    assert report["warnings"][0].split() == ["one"] and len(report["warnings"]) == 64
+    assert len(report["log_tail"]) <= 32768
+    assert max(map(len, report["warnings"])) == 1000
+    texts = report["log_tail"].replace("\n", "") + report["guest_os"] + "".join(report["warnings"])
+    assert texts.isprintable()
+
+
 def with_initrd(content):
     return lambda tree: tree.kernel(content=content)
 
