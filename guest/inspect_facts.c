@@ -17,6 +17,14 @@ static void strings_free_at(char ***at)
     bf_strings_free(*at);
 }
 
+static const struct bf_filesystem *listed(const struct bf_session *session, const char *device)
+{
+    for (size_t i = 0; i < session->filesystem_count; i++)
+        if (bf_streq(session->filesystems[i].device, device))
+            return &session->filesystems[i];
+    return NULL;
+}
+
 void bf_inspect_mounts(struct bf_session *session, struct json_object *facts)
 {
     bf_cleanup(strings_free_at) char **pairs = guestfs_mountpoints(session->g);
@@ -24,8 +32,11 @@ void bf_inspect_mounts(struct bf_session *session, struct json_object *facts)
 
     for (size_t i = 0; pairs && pairs[i]; i += 2) {
         struct json_object *item = json_object_new_object();
-        bf_auto_free char *uuid = guestfs_vfs_uuid(session->g, pairs[i]);
-        bf_auto_free char *type = guestfs_vfs_type(session->g, pairs[i]);
+        const struct bf_filesystem *known = listed(session, pairs[i]);
+        bf_auto_free char *uuid =
+            known ? bf_xstrdup(known->uuid) : guestfs_vfs_uuid(session->g, pairs[i]);
+        bf_auto_free char *type =
+            known ? bf_xstrdup(known->type) : guestfs_vfs_type(session->g, pairs[i]);
 
         bf_json_add_string(item, "mountpoint", pairs[i + 1]);
         bf_json_add_string(item, "device", pairs[i]);
@@ -67,30 +78,41 @@ static bool has_word(struct json_object *words, const char *word)
 }
 
 /* root= and resume= of the kernel's command lines, each once. */
-static void add_boot_words(struct bf_session *session, const char *path, struct json_object *words)
+static int add_boot_words(struct bf_session *session, const char *path, void *user,
+                          struct bf_error *err)
 {
     bf_auto_free char *text = bf_session_read(session, path, NULL);
+    struct json_object *words = user;
     char *save = NULL;
 
+    (void)err;
     for (char *word = text ? strtok_r(text, " \t\n\"'", &save) : NULL; word;
-         word = strtok_r(NULL, " \t\n\"'", &save))
+         word = strtok_r(NULL, " \t\n\"'", &save)) {
+        /* GRUB's environment block. */
+        if (bf_starts_with(word, "kernelopts="))
+            word += strlen("kernelopts=");
         if ((bf_starts_with(word, "root=") || bf_starts_with(word, "resume=")) &&
             !has_word(words, word))
             json_object_array_add(words, json_object_new_string(word));
+    }
+    return 0;
 }
 
-static bool exists(struct bf_session *session, const char *path)
+static bool any(struct bf_session *session, const char *pattern)
 {
-    return guestfs_exists(session->g, path) == 1;
+    bf_cleanup(strings_free_at) char **paths = bf_session_glob(session, pattern);
+
+    return paths[0] != NULL;
 }
 
 static void add_boot(struct bf_session *session, struct json_object *plan)
 {
     static const struct {
-        const char *path;
+        const char *pattern;
         const char *name;
     } loaders[] = {{"/boot/grub/grub.cfg", "grub2"},
                    {"/boot/grub2/grub.cfg", "grub2"},
+                   {"/boot/efi/EFI/*/grub.cfg", "grub2"},
                    {"/boot/grub/menu.lst", "grub"},
                    {"/boot/grub/grub.conf", "grub"},
                    {"/boot/loader/loader.conf", "systemd-boot"},
@@ -98,19 +120,17 @@ static void add_boot(struct bf_session *session, struct json_object *plan)
                    {"/boot/extlinux/extlinux.conf", "extlinux"},
                    {"/etc/lilo.conf", "lilo"}};
     struct json_object *words = json_object_new_array();
+    bf_auto_error none = BF_ERROR_INIT;
     const char *loader = NULL;
+    bool uefi =
+        bf_session_exists(session, "/boot/efi/EFI") || bf_session_exists(session, "/efi/EFI");
 
-    for (size_t i = 0; i < bf_array_length(loaders); i++) {
-        if (loader || !exists(session, loaders[i].path))
-            continue;
-        loader = loaders[i].name;
-        if (bf_starts_with(loader, "grub"))
-            add_boot_words(session, loaders[i].path, words);
-    }
+    for (size_t i = 0; i < bf_array_length(loaders) && !loader; i++)
+        if (any(session, loaders[i].pattern))
+            loader = loaders[i].name;
+    bf_linux_each_boot_file(session, add_boot_words, words, &none);
     bf_json_add_string(plan, "bootloader", loader);
-    bf_json_add_string(plan, "firmware",
-                       exists(session, "/boot/efi/EFI") || exists(session, "/efi/EFI") ? "uefi"
-                                                                                       : "bios");
+    bf_json_add_string(plan, "firmware", uefi ? "uefi" : "bios");
     json_object_object_add(bf_plan_part(plan, "facts"), "kernel_command_line", words);
 }
 
@@ -139,7 +159,7 @@ static void add_network(struct bf_session *session, struct json_object *facts)
     struct json_object *interfaces = json_object_new_array();
 
     for (size_t i = 0; i < bf_array_length(styles); i++)
-        if (exists(session, styles[i].path))
+        if (bf_session_exists(session, styles[i].path))
             json_object_array_add(found, json_object_new_string(styles[i].style));
     bf_linux_interfaces(session, &names);
     for (size_t i = 0; i < names.count; i++)
@@ -164,9 +184,11 @@ void bf_inspect_linux_facts(struct bf_session *session, struct json_object *plan
     add_boot(session, plan);
     add_network(session, facts);
     bf_json_add_bool(facts, "vmware_tools",
-                     exists(session, "/usr/bin/vmtoolsd") || exists(session, "/usr/sbin/vmtoolsd"));
+                     bf_session_exists(session, "/usr/bin/vmtoolsd") ||
+                         bf_session_exists(session, "/usr/sbin/vmtoolsd"));
     bf_json_add_bool(facts, "guest_agent",
-                     exists(session, "/usr/sbin/qemu-ga") || exists(session, "/usr/bin/qemu-ga"));
-    bf_json_add_bool(facts, "cloud_init", exists(session, "/etc/cloud"));
+                     bf_session_exists(session, "/usr/sbin/qemu-ga") ||
+                         bf_session_exists(session, "/usr/bin/qemu-ga"));
+    bf_json_add_bool(facts, "cloud_init", bf_session_exists(session, "/etc/cloud"));
     bf_json_add_bool(facts, "selinux", session->selinux);
 }

@@ -46,9 +46,9 @@ static char *last_value(const char *text, const char *key)
 static void read_values(struct bf_session *session, const char *pattern, const char *key,
                         char **value)
 {
-    bf_cleanup(strings_free_at) char **paths = guestfs_glob_expand(session->g, pattern);
+    bf_cleanup(strings_free_at) char **paths = bf_session_glob(session, pattern);
 
-    for (size_t i = 0; paths && paths[i]; i++) {
+    for (size_t i = 0; paths[i]; i++) {
         bf_auto_free char *text = bf_session_read(session, paths[i], NULL);
         char *found = text ? last_value(text, key) : NULL;
 
@@ -65,13 +65,13 @@ static const char *find_generator(struct bf_session *session, bool *ret_generic)
     bf_auto_free char *value = NULL;
 
     *ret_generic = false;
-    if (guestfs_is_file(session->g, "/etc/initramfs-tools/initramfs.conf") == 1) {
+    if (bf_session_exists(session, "/etc/initramfs-tools/initramfs.conf")) {
         read_values(session, "/etc/initramfs-tools/initramfs.conf", "MODULES", &value);
         read_values(session, "/etc/initramfs-tools/conf.d/*", "MODULES", &value);
         *ret_generic = bf_streq(value, "most");
         return "initramfs-tools";
     }
-    if (guestfs_is_dir(session->g, "/etc/dracut.conf.d") == 1) {
+    if (bf_session_exists(session, "/etc/dracut.conf.d")) {
         read_values(session, "/usr/lib/dracut/dracut.conf.d/*.conf", "hostonly", &value);
         read_values(session, "/etc/dracut.conf", "hostonly", &value);
         read_values(session, "/etc/dracut.conf.d/*.conf", "hostonly", &value);
@@ -101,7 +101,7 @@ static bool stays_so(struct bf_session *session, size_t needed, struct json_obje
     /* No change of a configuration that is there: it says virtio already. */
     configured = generator && session->change_count == needed &&
                  (!bf_streq(generator, "initramfs-tools") ||
-                  guestfs_is_file(session->g, "/etc/initramfs-tools/modules") == 1);
+                  bf_session_exists(session, "/etc/initramfs-tools/modules"));
     return all_kernels_have(session->kernels) || generic || configured;
 }
 
@@ -192,7 +192,7 @@ int bf_inspect_linux(struct bf_session *session, const struct bf_inspect_wishes 
         return -1;
     bf_session_read_product(session);
     bf_json_add_string(bf_plan_part(plan, "os"), "product", session->product);
-    session->selinux = guestfs_is_file(session->g, "/etc/selinux/config") == 1;
+    session->selinux = bf_session_exists(session, "/etc/selinux/config");
     session->kernels = json_object_new_array();
     bf_inspect_linux_facts(session, plan);
     if (decide(session, wishes, plan, err) < 0)

@@ -255,14 +255,21 @@ def make_dirty(path):
 FAST_STARTUP = {"ControlSet001\\Control\\Session Manager\\Power": {"HiberbootEnabled": "dword:00000001"}}
 
 
-def _fill_windows(root, version, hibernated, dirty_hive, tools, fast_startup, giant_hive):
+RESTRICTIONS = "Policies\\Microsoft\\Windows\\DeviceInstall\\Restrictions"
+SCSI_CLASS = "{4D36E97B-E325-11CE-BFC1-08002BE10318}"
+POLICY = {RESTRICTIONS: {"DenyDeviceClasses": "dword:00000001"},
+          f"{RESTRICTIONS}\\DenyDeviceClasses": {"1": f'"{SCSI_CLASS}"'}}
+
+
+def _fill_windows(root, version, hibernated, dirty_hive, tools, fast_startup, giant_hive, policy):
     system32 = root / "Windows/System32"
     for name in ("Windows/System32/config", "Windows/System32/drivers", "Windows/inf", "Windows/Temp",
                  "Program Files", "Users"):
         (root / name).mkdir(parents=True)
     (system32 / "cmd.exe").write_bytes(_program())
     with tempfile.TemporaryDirectory() as scratch:
-        windows_hives(scratch, version, tools=tools, system=FAST_STARTUP if fast_startup else None)
+        windows_hives(scratch, version, tools=tools, system=FAST_STARTUP if fast_startup else None,
+                      software=POLICY if policy else None)
         if dirty_hive:
             make_dirty(pathlib.Path(scratch) / "SYSTEM")
         for name in ("SOFTWARE", "SYSTEM"):
@@ -284,6 +291,9 @@ def _efi_partition(path):
         run("mcopy", "-i", path, loader.name, "::EFI/Microsoft/Boot/bootmgfw.efi")
 
 
+BASIC_DATA = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
+
+
 def _gpt(path, parts):
     """A disk of (type, image) partitions."""
     lines, start = ["label: gpt"], 2048
@@ -301,8 +311,8 @@ def _gpt(path, parts):
 
 
 def windows(path, version="2016", hibernated=False, dirty_hive=False, dirty_ntfs=False, uefi=False,
-            tools=False, fast_startup=False, giant_hive=False):
-    """A disk that is recognised as a Windows server."""
+            tools=False, fast_startup=False, giant_hive=False, policy=False, vault=False):
+    """A disk that is recognised as a Windows server; `vault`: with a BitLocker volume beside."""
     with tempfile.TemporaryDirectory() as scratch:
         part, mount = pathlib.Path(scratch) / "part", pathlib.Path(scratch) / "mount"
         blank(part, 256 * MIB)
@@ -311,7 +321,7 @@ def windows(path, version="2016", hibernated=False, dirty_hive=False, dirty_ntfs
             stderr=subprocess.DEVNULL)
         run("ntfs-3g", part, mount)
         try:
-            _fill_windows(mount, version, hibernated, dirty_hive, tools, fast_startup, giant_hive)
+            _fill_windows(mount, version, hibernated, dirty_hive, tools, fast_startup, giant_hive, policy)
         finally:
             run("umount", mount)
         if dirty_ntfs:
@@ -319,19 +329,25 @@ def windows(path, version="2016", hibernated=False, dirty_hive=False, dirty_ntfs
         if uefi:
             esp = pathlib.Path(scratch) / "esp"
             _efi_partition(esp)
-            _gpt(path, [("C12A7328-F81F-11D2-BA4B-00A0C93EC93B", esp),
-                        ("EBD0A0A2-B9E5-4433-87C0-68B6B72699C7", part)])
+            _gpt(path, [("C12A7328-F81F-11D2-BA4B-00A0C93EC93B", esp), (BASIC_DATA, part)])
+        elif vault:
+            _bitlocker_volume(pathlib.Path(scratch) / "vault")
+            _gpt(path, [(BASIC_DATA, part), (BASIC_DATA, pathlib.Path(scratch) / "vault")])
         else:
             _partitioned(path, part, "7")
 
 
+def _bitlocker_volume(path):
+    """It begins as a BitLocker volume does."""
+    blank(path)
+    with open(path, "r+b") as volume:
+        volume.write(b"\xeb\x58\x90-FVE-FS-\x00\x02\x08\x00\x00".ljust(510, b"\0") + b"\x55\xaa")
+
+
 def bitlocker(path):
-    """A disk with one partition that begins as a BitLocker volume does."""
     with tempfile.TemporaryDirectory() as scratch:
         part = pathlib.Path(scratch) / "part"
-        blank(part)
-        with open(part, "r+b") as volume:
-            volume.write(b"\xeb\x58\x90-FVE-FS-\x00\x02\x08\x00\x00".ljust(510, b"\0") + b"\x55\xaa")
+        _bitlocker_volume(part)
         _partitioned(path, part, "7")
 
 

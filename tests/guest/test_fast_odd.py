@@ -17,26 +17,45 @@ PROTO = pathlib.Path(os.environ["IMAGES"]).parent / "guest/lvm-proto"
 LABEL = "system_u:object_r:etc_t:s0"
 
 
-def disk_of(path, tree):
-    """One ext4 partition, /dev/sda1, that holds the tree."""
+def disk_of(path, tree, more=lambda directory: None):
+    """One ext4 partition, /dev/sda1, that holds the tree and what `more` puts into its directory."""
     for name in ("dev/", "usr/bin/"):
         tree.setdefault(name, "")
     with tempfile.TemporaryDirectory() as directory:
         tree.unpack(directory)
+        more(pathlib.Path(directory))
         disks.ext4(path, directory)
 
 
+ODD_NAME = b"\x1b[31mred\xff.conf"
+
+
+def put_odd_entry(directory):
+    """A boot entry whose name is no text, and would colour a terminal."""
+    name = os.fsencode(directory / "srv/boot/loader/entries") + b"/" + ODD_NAME
+    pathlib.Path(os.fsdecode(name)).write_text("options root=/dev/sda1 ro resume=/dev/sda1\n")
+
+
 def redhat(path):
-    """The Red Hat tree on one partition, with labels on what will be written and around it."""
+    """The Red Hat tree on one partition, with labels on what will be written and around it; an absolute
+    symlink for /boot, others that lead nowhere or out, names and words that are no UTF-8."""
     tree = trees.redhat()
     for name in list(tree):
         if isinstance(tree[name], str):
             tree[name] = tree[name].replace("/dev/sda2", "/dev/sda1")
-    tree["etc/fstab"] = "/dev/sda1 / ext4 defaults 0 0\n"
+    tree["etc/fstab"] = b"/dev/sda1 / ext4 defaults 0 0\n//server/B\xfcro /mnt cifs noauto 0 0\n"
+    tree["etc/crypttab"] = "data UUID=0-0 none luks\n"
+    tree["etc/netplan/loop.yaml"] = ("link", "loop.yaml")
+    tree["etc/netplan/out.yaml"] = ("link", "/../../../../etc/hostname")
+    tree["usr/bin/vmtoolsd"] = ""
+    tree["bin/ls"] = pathlib.Path("/bin/busybox").read_bytes()
     del tree["boot/grub2/grubenv"]
     tree["boot/grub2/grubenv"] = trees.redhat()["boot/grub2/grubenv"].replace("sda2", "sda1")
     tree["etc/default/grub"] = tree["boot/loader/entries/abc.conf"] = "options root=/dev/sda1 ro\n"
-    disk_of(path, tree)
+    for name in [name for name in tree if name.startswith("boot/")]:
+        tree["srv/" + name] = tree.pop(name)
+    tree["boot"] = ("link", "/srv/boot")
+    disk_of(path, tree, put_odd_entry)
     disks.ext4_script(path, 1 << 20, *[
         f'ea_set {name} security.selinux "{label}"' for name, label in (
             ("/etc", LABEL), ("/etc/fstab", LABEL.replace("etc_t", "fstab_t")),
@@ -48,7 +67,7 @@ def look(image, scratch, *commands):
     raw = scratch / "look.raw"
     disks.run("qemu-img", "convert", "-O", "raw", image, raw)
     said = [subprocess.run(["debugfs", "-R", command, f"{raw}?offset=1048576"], check=True, text=True,
-                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+                           errors="replace", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
             for command in commands]
     raw.unlink()
     return said
@@ -68,12 +87,32 @@ def test_redhat_keeps_its_labels(lab, made):
         "ea_get /etc/dracut.conf.d/90-blockferry-virtio.conf security.selinux",
         f"ea_get {link} security.selinux", "stat /.autorelabel", "cat /boot/grub2/grubenv",
         "cat /etc/resolv.conf")
-    assert re.fullmatch(r"UUID=[0-9a-f-]{36} / ext4 defaults 0 0\n", fstab)
+    root, share = fstab.splitlines()
+    uuid = re.fullmatch(r"(UUID=[0-9a-f-]{36}) / ext4 defaults 0 0", root)[1]
+    assert share == "//server/B\ufffdro /mnt cifs noauto 0 0"
+    assert "/boot/loader/entries/ [31mred?.conf: device names by UUID" in report["log_tail"]
     assert "fstab_t" in fstab_label and "dracut_t" in conf_label and "etc_t" in link_label
     assert relabel == "" and len(block) == 1024 and "root=UUID=" in block
     assert resolv == "nameserver 192.0.2.1\n"
-    assert "nothing to do" in lab.convert(*argv, clone, mode="fast")["log_tail"]
+    looked_at_again(lab.convert(*argv, clone, mode="auto", inspect=True), uuid)
     assert disks.digest(base) == before
+
+
+def looked_at_again(plan, uuid):
+    """Nothing is left to be changed; what an inspection tells of it."""
+    assert plan["method"] == "none" and plan["changes"] == plan["findings"] == [], plan
+    assert (plan["os"]["product"], plan["os"]["version"]) == ("Red Hat Enterprise Linux 8.10", "8.10")
+    assert (plan["firmware"], plan["bootloader"], plan["root"]) == ("bios", "grub2", "/dev/sda1")
+    facts = plan["facts"]
+    assert facts["kernels"] == [{"version": "5.14.0-1.x86_64", "virtio": "added",
+                                 "initramfs": "/boot/initramfs-5.14.0-1.x86_64.img"}]
+    assert facts["fstab"] == [uuid, "//server/B?ro"] and facts["crypttab"] == ["UUID=0-0"]
+    assert set(facts["kernel_command_line"]) == {f"root={uuid}", f"resume={uuid}"}
+    assert facts["network"] == ["ifcfg", "networkmanager", "netplan", "networkd"]
+    assert facts["interfaces"] == ["ens192", "ens224"]
+    assert (facts["generator"], facts["generator_generic"], facts["lvm"]) == ("dracut", False, [])
+    assert [facts[name] for name in ("selinux", "vmware_tools", "guest_agent", "cloud_init")] == \
+        [True, True, False, True]
 
 
 def suse_on_xfs(path):
@@ -133,17 +172,21 @@ def damaged(path):
         disk.write(bytes(range(256)) * 64)
 
 
-def cut(path):
+def giant(path):
+    """Files with holes, larger than this host's disks: they are not taken, and not spooled."""
+    def grow(directory):
+        for name in ("boot/initramfs-5.14.0-1.x86_64.img", "etc/netplan/big.yaml"):
+            (directory / name).parent.mkdir(exist_ok=True)
+            with open(directory / name, "ab") as file:
+                file.truncate(1 << 40)
     tree = trees.redhat()
     tree["etc/fstab"] = "/dev/sda1 / ext4 defaults 0 0\n"
-    name = "boot/initramfs-5.14.0-1.x86_64.img"
-    tree[name] = tree[name][:len(tree[name]) // 2]
-    disk_of(path, tree)
+    disk_of(path, tree, grow)
 
 
 @pytest.mark.parametrize("name,make,code,text", [
     ("damaged", damaged, "guest-damaged", "/dev/sda1 (ext4) cannot be mounted"),
-    ("cut", cut, "guest-initramfs", "damaged or cut"),
+    ("giant", giant, "guest-unsupported", f"has {1 << 40} bytes"),
 ])
 def test_odd_disk_has_its_own_error(lab, made, name, make, code, text):
     base = made(name, make)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inspection and its plan, on the lab's Debian and on odd disks."""
+"""Inspection and its plan, on the lab's guest of LVM and UEFI and on odd disks."""
 import json
 import signal
 import subprocess
@@ -12,31 +12,39 @@ import disks
 MAC = "52:54:00:aa:bb:01"
 
 
+def clones_of(lab, lvm):
+    return [lab.clone(disk, f"clone{number}.qcow2") for number, disk in enumerate(lvm)]
+
+
 @pytest.fixture(scope="module")
-def planned(debian, store):
-    """The Debian's plan, and how long it took; made once."""
+def planned(lvm, store):
+    """The guest's plan, and how long it took; made once."""
     import conftest
     directory = store / "plan"
     directory.mkdir()
     lab = conftest.Lab(directory, store / "cache")
-    clone = lab.clone(debian)
-    before, began = disks.digest(clone), time.monotonic()
-    plan = lab.convert(clone, mode="auto", mac=MAC, inspect=True)
-    assert disks.digest(clone) == before, "looking has written"
+    clones, began = clones_of(lab, lvm), time.monotonic()
+    before = [disks.digest(clone) for clone in clones]
+    plan = lab.convert(*clones, mode="auto", mac=MAC, uefi=True, inspect=True)
+    assert [disks.digest(clone) for clone in clones] == before, "looking has written"
     plan["took"] = time.monotonic() - began
     path = store / "plan.json"
     path.write_text(json.dumps(plan))
     return plan, path
 
 
-def test_a_plan_says_what_will_be_done(lab, debian, planned):
+def test_a_plan_says_what_will_be_done(planned):
     plan, _ = planned
     assert plan["version"] == 1 and plan["method"] == "fast" and plan["findings"] == []
     assert plan["os"]["type"] == "linux" and plan["os"]["arch"] == "x86_64"
     assert plan["os"]["product"].startswith("Debian GNU/Linux 12")
-    assert plan["firmware"] == "bios" and plan["bootloader"] == "grub2"
+    assert (plan["firmware"], plan["bootloader"], plan["root"]) == ("uefi", "grub2", "/dev/vg/root")
     facts = plan["facts"]
-    assert [m["mountpoint"] for m in facts["mounts"]] == ["/"] and facts["mounts"][0]["uuid"]
+    assert {m["mountpoint"]: m["type"] for m in facts["mounts"] if m["uuid"]} == \
+        {"/": "xfs", "/boot": "ext4", "/boot/efi": "vfat"}
+    assert facts["fstab"] == ["/dev/mapper/vg-root", "/dev/sda2", "UUID=6266-E5F1"]
+    assert facts["lvm"] == ["/dev/vg/root"] and facts["interfaces"] == ["ens192"]
+    assert facts["kernel_command_line"] == ["root=/dev/mapper/vg-root"]
     assert facts["generator"] == "initramfs-tools" and facts["generator_generic"] is False
     kernel, = facts["kernels"]
     assert kernel["virtio"] == "missing"
@@ -46,26 +54,26 @@ def test_a_plan_says_what_will_be_done(lab, debian, planned):
     assert 0 < plan["expected_seconds"] < 600
 
 
-def test_a_plan_stands_in_for_the_inspection(lab, debian, planned):
-    clone = lab.clone(debian)
-    report = lab.convert(clone, mode="auto", mac=MAC, plan=planned[1])
+def test_a_plan_stands_in_for_the_inspection(lab, lvm, planned):
+    clones = clones_of(lab, lvm)
+    report = lab.convert(*clones, mode="auto", mac=MAC, uefi=True, plan=planned[1])
     assert report["method"] == "fast" and report["planned"] is True and report["warnings"] == []
     assert not any("Inspecting" in line for line in report["progress"])
     print("# with a plan", report["seconds"], report["progress"])
     changed = {line.split(":")[0] for line in report["log_tail"].splitlines()}
     assert changed == {c["path"] for c in planned[0]["changes"]}
     # Converted, it needs nothing more, now and after its next kernel.
-    after = lab.convert(clone, mode="auto", mac=MAC, inspect=True)
+    after = lab.convert(*clones, mode="auto", mac=MAC, uefi=True, inspect=True)
     assert after["method"] == "none" and after["changes"] == [], after
     assert after["facts"]["kernels"][0]["virtio"] == "added"
 
 
-def test_a_guest_that_changed_is_inspected_again(lab, debian, planned):
+def test_a_guest_that_changed_is_inspected_again(lab, lvm, planned):
     plan = json.loads(planned[1].read_text())
     plan["facts"]["fstab_digest"] = "0" * 64
     other = lab.directory / "other.json"
     other.write_text(json.dumps(plan))
-    report = lab.convert(lab.clone(debian), mode="auto", mac=MAC, plan=other)
+    report = lab.convert(*clones_of(lab, lvm), mode="auto", mac=MAC, uefi=True, plan=other)
     assert report["method"] == "fast" and report["planned"] is False
     assert any("not as planned (/etc/fstab has changed)" in w for w in report["warnings"])
     assert {line.split(":")[0] for line in report["log_tail"].splitlines()} == \
@@ -73,10 +81,23 @@ def test_a_guest_that_changed_is_inspected_again(lab, debian, planned):
 
 
 def test_what_cannot_be_converted_is_a_finding(lab, made):
-    plan = lab.convert(lab.clone(made("blank", disks.blank)), mode="auto", inspect=True)
+    """(A blank disk is one of tests/daemon/test_plan.py.)"""
+    plan = lab.convert(lab.clone(made("luks", disks.luks)), mode="auto", inspect=True)
     finding, = plan["findings"]
-    assert finding["id"] == "guest-unknown" and finding["severity"] == "block" and finding["fix"]
-    assert "no operating system" in finding["found"]
+    assert finding["id"] == "guest-encrypted" and finding["severity"] == "block" and finding["fix"]
+    assert "/dev/sda1 is encrypted (crypto_LUKS)" in finding["found"]
+
+
+def test_what_the_policy_does_not_allow_is_a_finding(lab, made):
+    """A Linux that only virt-v2v may know; two of them are one too many."""
+    alpine = lab.clone(made("alpine", disks.alpine))
+    plan = lab.convert(alpine, mode="fast", inspect=True)
+    assert plan["method"] == "v2v" and plan["os"]["product"] == "Alpine Linux v3.18"
+    assert {item["id"]: item["severity"] for item in plan["findings"]} == \
+        {"fast-not-possible": "info", "convert-policy": "block"}
+    plan = lab.convert(alpine, lab.clone(made("alpine", disks.alpine), "second.qcow2"), mode="auto", inspect=True)
+    finding, = plan["findings"]
+    assert (finding["id"], finding["severity"]) == ("guest-several-systems", "block") and finding["fix"]
 
 
 def test_nothing_to_do_opens_no_disk(lab):

@@ -16,11 +16,11 @@ from windows_tree import contents, difference, mounted
 
 MAC = disks.ADAPTER_MAC
 make_2022 = functools.partial(disks.windows, version="2022", uefi=True, tools=True)
-make_2012 = functools.partial(disks.windows, version="2012r2", tools=True, fast_startup=True)
+make_2012 = functools.partial(disks.windows, version="2012r2", tools=True, fast_startup=True, policy=True,
+                              vault=True)
 hibernated = functools.partial(disks.windows, hibernated=True)
 dirty = functools.partial(disks.windows, dirty_hive=True, dirty_ntfs=True)
 giant_hive = functools.partial(disks.windows, giant_hive=True)
-whole_luks = functools.partial(disks.luks, whole=True)
 
 
 def act(lab, disk, *actions, drivers=None):
@@ -94,15 +94,16 @@ def test_inspected_and_converted_and_again(lab, made, drivers):
 
 
 def test_plan_by_the_whole_interface(lab, made, drivers):
-    """What a check shows; the disk is opened read-only.  Which of two new cards has the address of the one
-    adapter, nobody can tell."""
+    """What a check shows; the disk is opened read-only.  A policy of the domain forbids the drivers, a volume
+    is BitLocker's, and which of two new cards has the address of the one adapter, nobody can tell."""
     base = made("2012r2-tools", make_2012)
     clone = lab.clone(base)
     plan = lab.convert("--mac", "52:54:00:aa:bb:01", "--mac", "52:54:00:aa:bb:02", clone, mode="windows",
                        inspect=True, virtio_win=drivers)
     assert plan["method"] == "windows" and plan["os"]["product"].endswith("2012 R2 Standard")
     assert (plan["firmware"], plan["root"]) == ("bios", "/dev/sda1")
-    assert findings(plan) == {"guest-vmware-tools": "info", "guest-fast-startup": "info", "guest-address": "warn"}
+    assert findings(plan) == {"guest-vmware-tools": "info", "guest-fast-startup": "info", "guest-address": "warn",
+                              "guest-driver-policy": "block", "guest-encrypted-volume": "warn"}
     address, = [item for item in plan["findings"] if item["id"] == "guest-address"]
     assert "10.1.2.3" in address["found"] and address["fix"]
     assert "viostor starts at boot" in {change["what"] for change in plan["changes"]}
@@ -125,7 +126,6 @@ def test_states_that_are_refused(lab, made, drivers, name, make, found, code):
 
 @pytest.mark.parametrize("name,make,code,text", [
     ("bitlocker", disks.bitlocker, "guest-encrypted", "BitLocker"),
-    ("whole-luks", whole_luks, "guest-encrypted", "crypto_LUKS"),
     ("alpine", disks.alpine, "guest-unknown", "no Windows"),
     ("giant-hive", giant_hive, "guest-registry", f"SOFTWARE has {1 << 40} bytes"),
 ])

@@ -108,7 +108,8 @@ def redhat():
     """RHEL 8 and 9: BLS entries, an environment block, dracut, ifcfg and a keyfile, SELinux."""
     block = "# GRUB Environment Block\nsaved_entry=abc\nkernelopts=root=/dev/sda2 ro crashkernel=auto \n"
     tree = Tree({
-        "etc/os-release": 'NAME="Red Hat Enterprise Linux"\nPRETTY_NAME="Red Hat Enterprise Linux 8.10"\n',
+        "etc/os-release": 'NAME="Red Hat Enterprise Linux"\nID="rhel"\nVERSION_ID="8.10"\n'
+                          'PRETTY_NAME="Red Hat Enterprise Linux 8.10"\n',
         "etc/fstab": "/dev/sda2 / xfs defaults 0 0\n/dev/sda1 /boot xfs defaults 0 0\n",
         "etc/selinux/config": "SELINUX=enforcing\nSELINUXTYPE=targeted\n",
         "etc/dracut.conf.d/": "",
