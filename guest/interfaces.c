@@ -206,7 +206,7 @@ static void take_netplan(const char *line, struct netplan *state, struct bf_inte
         end_interface(state, pinned, kept);
         *state = (struct netplan){0};
     }
-    if (bf_starts_with(key, "ethernets:")) {
+    if (state->ethernets == 0 && bf_starts_with(key, "ethernets:")) {
         *state = (struct netplan){.ethernets = indent + 1};
         return;
     }
