@@ -9,6 +9,9 @@
 #include "base/file.h"
 #include "base/text.h"
 
+/* A guest could bring about any number; nobody reads more. */
+#define WARNINGS_MAX 256
+
 int bf_session_fail(struct bf_session *session, const char *what, struct bf_error *err)
 {
     const char *said = guestfs_last_error(session->g);
@@ -125,15 +128,19 @@ void bf_session_warn(struct bf_session *session, const char *format, ...)
 {
     bf_auto_free char *text = NULL;
     va_list args;
+    size_t count;
 
     va_start(args, format);
     text = bf_xvasprintf(format, args);
     va_end(args);
     if (!session->warnings)
         session->warnings = json_object_new_array();
-    for (size_t i = 0; i < json_object_array_length(session->warnings); i++)
+    count = json_object_array_length(session->warnings);
+    for (size_t i = 0; i < count; i++)
         if (bf_streq(json_object_get_string(json_object_array_get_idx(session->warnings, i)), text))
             return;
+    if (count >= WARNINGS_MAX)
+        return;
     json_object_array_add(session->warnings, json_object_new_string(text));
 }
 

@@ -113,7 +113,7 @@ void bf_session_did(struct bf_session *session, const char *path, const char *su
 void bf_session_remove(struct bf_session *session, const char *path, const char *summary);
 /* The collected change of a file's whole content; NULL: none. */
 const struct bf_change *bf_session_change_of(const struct bf_session *session, const char *path);
-/* Each text once. */
+/* Each text once, and no more of them than can be read. */
 void bf_session_warn(struct bf_session *session, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -143,6 +143,12 @@ def test_a_text_with_nul_bytes_is_left_alone():
     assert sum("NUL bytes" in text for text in answer["warnings"]) == 2
 
 
+def test_warnings_have_an_end():
+    tree = trees.ubuntu()
+    tree |= {f"etc/netplan/{number}.yaml": "      match:\n        driver: e1000\n" for number in range(300)}
+    assert len(ask(trees.Tree(tree), MACS)["warnings"]) == 256
+
+
 @pytest.mark.parametrize("line,warned", [('filter = [ "a|^/dev/sda[0-9]|", "r|.*|" ]', True),
                                          ('global_filter=["r#x#","a#/dev/disk/by-path/pci-1#"]', True),
                                          ('# filter = [ "a|/dev/sda|" ]', False),
