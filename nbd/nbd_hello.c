@@ -18,6 +18,7 @@
 #define GREETING_BYTES 18u
 #define REPLY_BYTES 20u
 #define PAYLOAD_MAX 8192u /* longer than any name or message that the protocol allows */
+#define REPLIES_MAX 256u  /* a handshake has about ten */
 
 #define FIXED_NEWSTYLE 1u
 #define NO_ZEROES 2u
@@ -46,6 +47,7 @@ struct bf_nbd_hello {
     enum option option;  /* asked last */
     bool has_export;     /* INFO_EXPORT came */
     uint32_t reply;      /* whose payload is read */
+    unsigned replies;    /* so far */
     size_t have, need;   /* of `in` */
     size_t sent, length; /* of `out` */
     unsigned char in[PAYLOAD_MAX];
@@ -264,6 +266,9 @@ static int on_header(struct bf_nbd_hello *hello, struct bf_error *err)
         return breach("an answer to another question", err);
     if (length > PAYLOAD_MAX)
         return breach("an answer that is too long", err);
+    /* They are not waited for while more is there, so no deadline would end this. */
+    if (++hello->replies > REPLIES_MAX)
+        return breach("a handshake without an end", err);
     hello->reply = bf_nbd_get32(hello->in + 12);
     expect(hello, PAYLOAD, length);
     return 0;

@@ -2,6 +2,7 @@
 #include "nbd/nbd_map.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -16,7 +17,9 @@
 #define ENTRY_BYTES 8u
 #define ENTRIES_AT_ONCE 1024u
 #define ERROR_BYTES_MAX 8192u
-#define CHUNKS_MAX 64u /* of an answer; servers give one or two */
+#define CHUNKS_MAX 64u    /* of an answer; servers give one or two */
+#define BEYOND_MAX 16u    /* entries of an answer behind what was asked; servers give one */
+#define CANCEL_EVERY 256u /* chunks */
 
 #define CHUNK_BYTES 20u
 #define CHUNK_MAGIC 0x668e33efu
@@ -30,7 +33,9 @@ struct page {
     uint64_t end; /* of what was asked; the server may say more */
     uint64_t cookie;
     unsigned chunks;
+    unsigned beyond;
     int answer; /* errno of the whole request */
+    bool told;  /* the context's extents came */
     bool answered;
     struct bf_extent_list list;
 };
@@ -39,6 +44,8 @@ struct page {
  * may come in any order; they are taken in that of the disk. */
 struct map {
     struct bf_nbd_link *link;
+    int cancel_fd;
+    unsigned turns;
     bool allocation;
     uint64_t disk_size;
     uint64_t next, end; /* what is not asked yet */
@@ -61,7 +68,9 @@ static int add_entry(const struct map *map, struct page *page, uint64_t length, 
     uint64_t to = from + length < page->end ? from + length : page->end;
     page->at += length;
     if (from >= to)
-        return 0;
+        return ++page->beyond <= BEYOND_MAX
+                   ? 0
+                   : bf_fail(err, BF_E_PROTOCOL, 0, "an answer that goes on behind what was asked");
     if (!map->allocation)
         return flags & DIRTY_FLAG
                    ? bf_extent_list_add(&page->list, from, to - from, BF_EXTENT_DATA, err)
@@ -95,6 +104,10 @@ static int take_status(const struct map *map, struct page *page, uint32_t length
 {
     unsigned char context[4];
 
+    /* A second list would be taken for what comes behind the first. */
+    if (page->told)
+        return bf_fail(err, BF_E_PROTOCOL, 0, "two answers in one");
+    page->told = true;
     if (length < sizeof(context) || (length - sizeof(context)) % ENTRY_BYTES)
         return bf_fail(err, BF_E_PROTOCOL, 0, "an answer of %" PRIu32 " bytes", length);
     if (bf_nbd_link_get(map->link, context, sizeof(context), err))
@@ -163,6 +176,8 @@ static int ask(struct map *map, struct page *page, struct bf_error *err)
     page->at = page->from;
     page->cookie = ++map->cookies;
     page->chunks = 0;
+    page->beyond = 0;
+    page->told = false;
     page->answered = false;
     bf_nbd_put_request(request, BF_NBD_CMD_BLOCK_STATUS, page->cookie, page->from,
                        (uint32_t)(page->end - page->from));
@@ -206,10 +221,20 @@ static int take_page(struct map *map, struct page *page, struct bf_extent_list *
     return 0;
 }
 
+/* A server that answers at once is never waited for, so this is looked at now and then. */
+static int check_cancelled(struct map *map, struct bf_error *err)
+{
+    struct pollfd cancel = {.fd = map->cancel_fd, .events = POLLIN};
+
+    if (++map->turns % CANCEL_EVERY || poll(&cancel, 1, 0) <= 0)
+        return 0;
+    return bf_fail(err, BF_E_CANCELLED, 0, "cancelled");
+}
+
 static int get_all(struct map *map, struct bf_extent_list *list, struct bf_error *err)
 {
     for (;;) {
-        if (ask_more(map, err))
+        if (check_cancelled(map, err) || ask_more(map, err))
             return -1;
         if (!map->count)
             return 0;
@@ -224,6 +249,7 @@ int bf_nbd_map(struct bf_nbd_link **link, const struct bf_nbd_params *params, ui
 {
     struct map map = {
         .link = *link,
+        .cancel_fd = params->cancel_fd,
         .allocation = strcmp(params->context, BF_NBD_ALLOCATION) == 0,
         .disk_size = bf_nbd_link_export(*link)->size,
         .next = offset,

@@ -5,8 +5,9 @@
  * bitmap asked together with base:allocation costs what both cost (seconds instead of milliseconds
  * on a disk of 1 TiB).
  *
- * The server is not trusted: an empty answer, an empty extent, extents beyond what the disk has, or
- * an answer for another context is BF_E_PROTOCOL.
+ * The server is not trusted: an empty answer, an empty extent, extents beyond what the disk has or
+ * far behind what was asked, two lists in one answer, or an answer for another context is
+ * BF_E_PROTOCOL.
  * (NBD protocol, doc/proto.md: "Metadata querying", "base:allocation metadata context";
  * QEMU docs/interop/nbd.txt: "qemu:dirty-bitmap".)
  */

@@ -90,6 +90,9 @@ class HostileServer(Listener):
     silent   never answers a read
     resize   a size that changes with each connection
     many     block status in extents of one byte
+    twice    two lists of extents in one answer
+    beyond   block status that goes on and on behind what was asked
+    endless  a handshake without an end
     """
 
     flags = 1 | 4 | 256  # has flags, flush, multi-conn
@@ -124,13 +127,18 @@ class HostileServer(Listener):
                     context = True
                 self.option_reply(sock, option, REP_ACK)
             elif option == OPT_GO:
-                self.option_reply(sock, option, REP_INFO, struct.pack(">HQH", 0, size, self.flags))
+                while self.breach == "endless":
+                    self.option_reply(sock, option, REP_INFO, struct.pack(">H", 1))
+                self.describe(sock, option, size, number)
                 self.option_reply(sock, option, REP_ACK)
                 return context
             elif option == OPT_ABORT:
                 raise EOFError
             else:
                 self.option_reply(sock, option, REP_ERR_UNSUP)
+
+    def describe(self, sock, option, size, _number):
+        self.option_reply(sock, option, REP_INFO, struct.pack(">HQH", 0, size, self.flags))
 
     def serve(self, sock, number):
         context = self.negotiate(sock, number)
@@ -145,8 +153,8 @@ class HostileServer(Listener):
             else:
                 sock.sendall(struct.pack(">IIQ", SIMPLE, 0, handle))
 
-    def status_chunk(self, sock, handle, payload, kind=STATUS):
-        sock.sendall(struct.pack(">IHHQI", STRUCTURED, 1, kind, handle, len(payload)) + payload)
+    def status_chunk(self, sock, handle, payload, kind=STATUS, last=1):
+        sock.sendall(struct.pack(">IHHQI", STRUCTURED, last, kind, handle, len(payload)) + payload)
 
     def block_status(self, sock, handle, offset, length):
         whole = struct.pack(">II", length, 0)
@@ -161,6 +169,12 @@ class HostileServer(Listener):
             context = 9
         elif self.breach == "odd":
             extents = whole + b"\0\0\0\0"
+        elif self.breach == "twice":
+            # Who goes on behind the first list takes half of it for a hole.
+            self.status_chunk(sock, handle, struct.pack(">III", context, length // 2, 0), last=0)
+            extents = struct.pack(">II", length // 2, 3)
+        elif self.breach == "beyond":
+            extents = whole + struct.pack(">II", 4096, 0) * 1000
         elif self.breach == "many":
             extents = struct.pack(">II", 1, 0) + struct.pack(">II", 1, 3)
         elif self.breach == "status-error":
@@ -188,9 +202,39 @@ class HostileServer(Listener):
             sock.sendall(bytes(length + (4096 if self.breach == "oversized" else 0)))
 
 
+class ChangingServer(HostileServer):
+    """A target that crashes after its third write; when it is back it offers something else."""
+
+    flags = 1 | 4 | 64 | 256  # has flags, flush, write zeroes, multi-conn
+
+    def __init__(self, path, size, flags, block_sizes):
+        self.later = (flags, block_sizes)
+        self.writes = 0
+        super().__init__(path, "", size)
+
+    def describe(self, sock, option, size, number):
+        flags, blocks = self.later if self.writes else (self.flags, (1, 4096, 1 << 20))
+        self.option_reply(sock, option, REP_INFO, struct.pack(">HQH", 0, size, flags))
+        self.option_reply(sock, option, REP_INFO, struct.pack(">HIII", 3, *blocks))
+
+    def serve(self, sock, number):
+        self.negotiate(sock, number)
+        while True:
+            _, _, command, handle, _, length = struct.unpack(">IHHQQI", receive(sock, 28))
+            if command == DISCONNECT:
+                return
+            if command == WRITE:
+                receive(sock, length)
+                self.writes += 1
+            if self.writes == 3:
+                self.writes += 1
+                return
+            sock.sendall(struct.pack(">IIQ", SIMPLE, 0, handle))
+
+
 class ForgetfulServer(HostileServer):
     """A target with a cache that only a flush makes durable.  Just after it acknowledged its n-th write it crashes,
-    once: the cache is lost, the connection cut."""
+    once (or always): the cache is lost, the connection cut.  A flush takes flush_s."""
 
     flags = 1 | 4 | 64  # has flags, flush, write zeroes; one connection only
 

@@ -49,13 +49,21 @@ def test_hostile_server_can_behave(work, hostile):
 @pytest.mark.parametrize("breach, code", [
     ("empty", "protocol"), ("none", "protocol"), ("huge", "protocol"), ("odd", "protocol"),
     ("context", "protocol"), ("status-error", "change-map"),
-    ("handle", "protocol"), ("magic", "protocol"), ("structured", "protocol"),
+    ("handle", "protocol"), ("magic", "protocol"), ("structured", "protocol"), ("twice", "protocol"),
+    ("endless", "protocol"),
     ("resize", "protocol"), ("size", "endpoint-open"),
     ("error", "read-error"),
 ])
 def test_breach_of_protocol(work, hostile, breach, code):
     result = run_copy("--reconnect", "2", "--deadline", "5", hostile(breach).uri, work / "t")
     assert result.error["code"] == code
+
+
+def test_map_that_goes_on(work, hostile):
+    """More than one request asks for, and so room for it."""
+    result = run_copy(hostile("beyond", size=8 << 30).uri, work / "t")
+    assert result.error["code"] == "protocol"
+    assert "behind what was asked" in result.error["message"]
 
 
 def test_oversized_replies(work, hostile):
