@@ -419,6 +419,7 @@ void bf_slot_retry(struct slot *slot)
 
 void bf_slot_taint(struct slot *slot)
 {
-    if (slot->state == SLOT_WRITING)
+    /* What was compared may be one of the things that are lost. */
+    if (slot->state == SLOT_WRITING || slot->state == SLOT_COMPARING)
         slot->tainted = true;
 }
