@@ -374,16 +374,33 @@ static bool pause_before_retry(const struct nbd_endpoint *nbd, unsigned tries)
     return poll(&cancel, 1, MAP_PAUSE_MS << tries) == 0;
 }
 
-/* A server that is just being restarted is asked again. */
-static int get_map(const struct nbd_endpoint *nbd, struct bf_nbd_link **link,
+/* Append what `from` says of [offset, end). */
+static int append_within(const struct bf_extent_list *from, uint64_t offset, uint64_t end,
+                         struct bf_extent_list *list, struct bf_error *err)
+{
+    for (size_t i = bf_extent_list_find(from, offset);
+         i < from->count && from->items[i].offset < end; i++) {
+        const struct bf_extent *item = &from->items[i];
+        uint64_t start = bf_max_u64(item->offset, offset);
+        uint64_t stop = bf_min_u64(item->offset + item->length, end);
+        if (bf_extent_list_add(list, start, stop - start, item->type, err))
+            return -1;
+    }
+    return 0;
+}
+
+/* A server that is just being restarted is asked again.  It is asked for whole blocks. */
+static int get_map(struct nbd_endpoint *nbd, struct bf_nbd_link **link,
                    const struct bf_nbd_params *params, uint64_t offset, uint64_t length,
                    struct bf_extent_list *list, struct bf_error *err)
 {
+    uint64_t mask = nbd->base.block_min - 1, from = offset & ~mask;
+    uint64_t end = bf_min_u64((offset + length + mask) & ~mask, nbd->base.size);
     struct bf_extent_list fresh = {0};
     int rc;
 
     for (unsigned tries = 0;; tries++) {
-        rc = try_map(nbd, link, params, offset, length, &fresh, err);
+        rc = try_map(nbd, link, params, from, end - from, &fresh, err);
         bool lost = rc && (err->code == BF_E_ENDPOINT_OPEN || err->code == BF_E_DEADLINE);
         if (!lost || tries == MAP_TRIES || !pause_before_retry(nbd, tries))
             break;
@@ -391,9 +408,8 @@ static int get_map(const struct nbd_endpoint *nbd, struct bf_nbd_link **link,
         bf_error_clear(err);
         bf_extent_list_done(&fresh);
     }
-    for (size_t i = 0; !rc && i < fresh.count; i++)
-        rc = bf_extent_list_add(list, fresh.items[i].offset, fresh.items[i].length,
-                                fresh.items[i].type, err);
+    if (!rc)
+        rc = append_within(&fresh, offset, offset + length, list, err);
     bf_extent_list_done(&fresh);
     return rc;
 }

@@ -383,6 +383,7 @@ static void begin_pass(struct bf_engine *engine, enum pass pass, const struct bf
         .map = map,
         .size = engine->spec.size,
         .block_min = from->block_min,
+        .read_max = from->size,
         .zero_max = engine->spec.target->can_zero ? ZERO_CHUNK_MAX : engine->spec.window,
         .whole_leaves = engine->spec.digest != NULL,
     };

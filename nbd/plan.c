@@ -76,7 +76,7 @@ static void widen_read(const struct bf_plan *plan, const struct bf_coverage *cov
     if (from == to)
         return;
     from &= ~(plan->block_min - 1);
-    to = bf_min_u64((to + plan->block_min - 1) & ~(plan->block_min - 1), plan->size);
+    to = bf_min_u64((to + plan->block_min - 1) & ~(plan->block_min - 1), plan->read_max);
     if (chunk->read_start == chunk->read_end)
         chunk->read_start = from;
     chunk->read_end = to;

@@ -31,14 +31,15 @@ struct bf_chunk {
     enum bf_chunk_kind kind;
     uint64_t span_start, span_end; /* done with the chunk; contains start..end */
     uint64_t start, end;           /* whole leaves, or the disk's end */
-    uint64_t read_start, read_end; /* COPY: what to read; equal: nothing */
+    uint64_t read_start, read_end; /* COPY: what to read, perhaps a little more; equal: nothing */
     size_t extent;                 /* index of the first extent that reaches into it */
 };
 
 struct bf_plan {
     const struct bf_extent_list *map;
     uint64_t size;      /* of the disk */
-    uint64_t block_min; /* reads are multiples of this (at most a leaf) */
+    uint64_t block_min; /* reads are multiples of this (at most a leaf) ... */
+    uint64_t read_max;  /* ... or end here, which may be behind the disk's end */
     uint64_t zero_max;  /* longest ZERO chunk: a power of two, at least a leaf */
     bool whole_leaves;  /* a digest is kept */
     struct bf_range_set todo;

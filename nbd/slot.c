@@ -289,11 +289,14 @@ static void on_compare(struct bf_request *request)
 
 static void start_compare(struct slot *slot)
 {
+    struct bf_endpoint *target = slot->engine->spec.target;
+    uint64_t start = slot->chunk.start, mask = target->block_min - 1;
+    uint64_t end = bf_min_u64((slot->chunk.end + mask) & ~mask, target->size);
+
     slot->state = SLOT_COMPARING;
     slot->request.done = on_compare;
-    bf_endpoint_read(slot->engine->spec.target, &slot->request, slot->chunk.start,
-                     slot->chunk.end - slot->chunk.start,
-                     slot->other + (slot->chunk.start - slot->base));
+    bf_endpoint_read(target, &slot->request, start, end - start,
+                     slot->other + (start - slot->base));
 }
 
 static void verify_leaves(struct slot *slot)

@@ -100,6 +100,7 @@ static void test_random(void)
         struct bf_plan plan = {.map = &map,
                                .size = SIZE,
                                .block_min = round % 3 ? 1 : 512,
+                               .read_max = SIZE,
                                .zero_max = 8 * LEAF,
                                .whole_leaves = round % 2};
         bf_range_set_add(&plan.todo, 0, SIZE);
@@ -124,7 +125,8 @@ static void test_gap(void)
            bf_extent_list_add(&map, 2 * LEAF, 4096, BF_EXTENT_DATA, &err) == 0 &&
            bf_extent_list_add(&map, 5 * LEAF, LEAF, BF_EXTENT_DATA, &err) == 0,
        "a map with gaps");
-    struct bf_plan plan = {.map = &map, .size = SIZE, .block_min = 1, .zero_max = LEAF};
+    struct bf_plan plan = {
+        .map = &map, .size = SIZE, .block_min = 1, .read_max = SIZE, .zero_max = LEAF};
     bf_range_set_add(&plan.todo, 0, SIZE);
     ok(bf_plan_next(&plan, WINDOW, &chunk) && chunk.read_end == 2 * LEAF + 4096,
        "a gap of one leaf is read along");
