@@ -131,7 +131,8 @@ static int check_target(const struct copy *copy, struct bf_error *err)
                        copy->target->name, copy->target->size, copy->size);
     if (copy->journalled.commits && copy->target->is_new)
         return bf_fail(err, BF_E_JOURNAL, 0,
-                       "journal \"%s\": the target \"%s\" that it tells of is not there any more",
+                       "journal \"%s\": the target \"%s\" that it tells of is not there any more, "
+                       "or was cut short",
                        copy->options->journal, copy->target->name);
     return 0;
 }
@@ -174,6 +175,11 @@ static int fit_map(struct copy *copy, struct bf_error *err)
     uint64_t align = copy->source->block_min > copy->target->block_min ? copy->source->block_min
                                                                        : copy->target->block_min;
 
+    /* What the target only seems to have, by somebody's writes that were never flushed, would be
+     * left alone and could be lost yet. */
+    if (copy->options->compare && copy->target->volatile_cache &&
+        bf_endpoint_settle(copy->target, err))
+        return -1;
     if (copy->options->compare && !copy->options->digest_from &&
         bf_change_map_drop_zero_on_both(copy->target, &copy->map, err))
         return -1;

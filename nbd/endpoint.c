@@ -5,7 +5,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/text.h"
+
+#define SETTLE_FDS 16
+#define SETTLE_TURN_MS 1000
 
 void bf_request_queue_push(struct bf_request_queue *queue, struct bf_request *request)
 {
@@ -254,6 +258,46 @@ int bf_endpoint_since(struct bf_endpoint *endpoint, const char *snapshot,
     int rc = endpoint->ops->since(endpoint, snapshot, list, err);
     assert((rc == 0) != bf_error_is_set(err));
     return rc;
+}
+
+static void note_done(struct bf_request *request)
+{
+    *(bool *)request->owner = true;
+}
+
+/* One turn of a loop that has only this endpoint. */
+static int turn_alone(struct bf_endpoint *endpoint, struct bf_error *err)
+{
+    struct pollfd fds[1 + SETTLE_FDS] = {{.fd = endpoint->options.cancel_fd, .events = POLLIN}};
+    uint64_t now_ms = bf_now_ms(), wake_ms = now_ms + SETTLE_TURN_MS;
+    unsigned count = bf_endpoint_prepare(endpoint, fds + 1, SETTLE_FDS, now_ms, &wake_ms);
+
+    if (poll(fds, count + 1, wake_ms > now_ms ? (int)(wake_ms - now_ms) : 0) < 0)
+        for (unsigned i = 0; i <= count; i++)
+            fds[i].revents = 0; /* EINTR */
+    if (fds[0].revents)
+        return bf_fail(err, BF_E_CANCELLED, 0, "cancelled");
+    if (bf_endpoint_handle(endpoint, fds + 1, count, bf_now_ms(), err))
+        return -1;
+    bf_endpoint_dispatch(endpoint);
+    return 0;
+}
+
+int bf_endpoint_settle(struct bf_endpoint *endpoint, struct bf_error *err)
+{
+    bool done = false;
+    struct bf_request request = {.done = note_done, .owner = &done};
+
+    bf_endpoint_flush(endpoint, &request);
+    while (!done) {
+        if (turn_alone(endpoint, err)) {
+            bf_endpoint_drop_waiting(endpoint);
+            return -1;
+        }
+    }
+    if (request.error)
+        return bf_fail(err, BF_E_WRITE_ERROR, request.error, "%s: flush failed", endpoint->name);
+    return 0;
 }
 
 int bf_endpoint_confirm(struct bf_endpoint *endpoint, struct bf_error *err)

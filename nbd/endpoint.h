@@ -19,7 +19,7 @@
  * flushed may be lost with the server; `resets` counts these events, and the engine redoes that
  * part.
  *
- * Blocking: open, close, allocation, dirty, since and confirm wait, each answer at most
+ * Blocking: open, close, allocation, dirty, since, settle and confirm wait, each answer at most
  * `deadline_ms`, and return early with BF_E_CANCELLED when `cancel_fd` is readable.  All else never
  * waits.
  */
@@ -126,7 +126,7 @@ struct bf_endpoint {
     uint64_t block_best;  /* requests of this length are carried out best; 0: does not matter */
     bool can_zero;        /* ZERO requests are taken */
     bool volatile_cache;  /* what is not flushed may be lost with a peer that fails alone */
-    bool is_new;          /* was made by opening it */
+    bool is_new;          /* was made, or made longer, by opening it */
     bool reads_zero;      /* was made or was empty: all of it reads as zero */
     unsigned connections; /* in use; 1 for local ones */
     unsigned resets;      /* times that unflushed writes may have been lost */
@@ -174,6 +174,8 @@ int bf_endpoint_dirty(struct bf_endpoint *endpoint, const char *bitmap, struct b
 /* No such snapshot any more: BF_E_BASELINE_LOST. */
 int bf_endpoint_since(struct bf_endpoint *endpoint, const char *snapshot,
                       struct bf_extent_list *list, struct bf_error *err);
+/* Flush and wait: what anybody wrote to it before is on stable storage now. */
+int bf_endpoint_settle(struct bf_endpoint *endpoint, struct bf_error *err);
 /* After the last request: is what was read or written still there?  An RBD snapshot that is deleted
  * while it is read turns into zeroes, without an error. */
 int bf_endpoint_confirm(struct bf_endpoint *endpoint, struct bf_error *err);

@@ -503,6 +503,7 @@ static int grow(struct file_endpoint *file, const char *path, struct bf_error *e
         return bf_fail(err, errno == ENOSPC || errno == EFBIG ? BF_E_TARGET_FULL : BF_E_WRITE_ERROR,
                        errno, "cannot make \"%s\" %" PRIu64 " bytes long", path, want);
     file->base.size = want;
+    file->base.is_new = true;
     /* The name of a new file must be as durable as its content. */
     if (bf_sync_directory_of(path))
         return bf_fail(err, BF_E_ENDPOINT_OPEN, errno, "cannot sync the directory of \"%s\"", path);

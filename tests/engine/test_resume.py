@@ -165,6 +165,12 @@ def test_lost_target_is_noticed(work, interrupted):
     assert run_copy("--journal", work / "j", "--digest", work / "d", interrupted, work / "t").error["code"] == "journal"
 
 
+@pytest.mark.parametrize("left", [0, 16 * MIB])
+def test_target_cut_short_is_noticed(work, interrupted, left):
+    os.truncate(work / "t", left)
+    assert run_copy("--journal", work / "j", "--digest", work / "d", interrupted, work / "t").error["code"] == "journal"
+
+
 def test_lost_digest_is_noticed(work, interrupted):
     os.unlink(work / "d.part")
     assert run_copy("--journal", work / "j", "--digest", work / "d", interrupted, work / "t").error["code"] == "journal"
