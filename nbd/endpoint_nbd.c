@@ -35,6 +35,9 @@
 #define WORTH_A_CONNECTION ((uint64_t)32 << 20)
 #define MAP_TRIES 4
 #define MAP_PAUSE_MS 250 /* doubled each time */
+#define SECOND_CLIENT_MS 2000
+#define FLUSH_DEADLINES 10                    /* the server's caches may hold much */
+#define BLOCK_MAX_UNSAID ((uint32_t)32 << 20) /* what a server takes that says nothing of it */
 
 enum state { UNUSED, WAITING, CONNECTING, READY };
 
@@ -182,6 +185,27 @@ static void send_all(struct nbd_endpoint *nbd, struct connection *c, uint64_t no
         lose(nbd, c, now_ms, &why);
 }
 
+/* The first request that will be overdue, and when; NULL: none under way.  They are in the order of
+ * their start, so only flushes have others behind them that are due earlier. */
+static const struct bf_request *next_due(const struct nbd_endpoint *nbd, const struct connection *c,
+                                         uint64_t *ret_due_ms)
+{
+    const struct bf_request *next = NULL;
+    uint64_t deadline_ms = nbd->base.options.deadline_ms;
+
+    for (const struct bf_request *at = c->first; at; at = at->next) {
+        bool flush = at->kind == BF_REQUEST_FLUSH;
+        uint64_t due_ms = at->issued_ms + (flush ? FLUSH_DEADLINES : 1) * deadline_ms;
+        if (!next || due_ms < *ret_due_ms) {
+            next = at;
+            *ret_due_ms = due_ms;
+        }
+        if (!flush)
+            break;
+    }
+    return next;
+}
+
 static unsigned nbd_prepare(struct bf_endpoint *endpoint, struct pollfd *fds, unsigned max,
                             uint64_t now_ms, uint64_t *wake_ms)
 {
@@ -198,8 +222,8 @@ static unsigned nbd_prepare(struct bf_endpoint *endpoint, struct pollfd *fds, un
             wake = c->since_ms;
         else if (c->state == CONNECTING)
             wake = c->since_ms + endpoint->options.deadline_ms;
-        else if (c->first)
-            wake = c->first->issued_ms + endpoint->options.deadline_ms;
+        else
+            (void)next_due(nbd, c, &wake);
         if (wake < *wake_ms)
             *wake_ms = wake > now_ms ? wake : now_ms;
         if (c->state == UNUSED || c->state == WAITING || used == max)
@@ -256,16 +280,18 @@ static bool drive(struct nbd_endpoint *nbd, struct connection *c, short revents,
 
 static void check_overdue(struct nbd_endpoint *nbd, struct connection *c, uint64_t now_ms)
 {
-    uint64_t allowed = nbd->base.options.deadline_ms;
+    uint64_t allowed = nbd->base.options.deadline_ms, due_ms = UINT64_MAX;
+    const struct bf_request *next = next_due(nbd, c, &due_ms);
     bf_auto_error why = BF_ERROR_INIT;
 
     if (c->state == CONNECTING && now_ms >= c->since_ms + allowed)
         bf_fail(&why, BF_E_DEADLINE, 0, "%s: no connection in %" PRIu64 " s", nbd->base.name,
                 allowed / 1000);
-    else if (c->state == READY && c->first && now_ms >= c->first->issued_ms + allowed)
+    else if (c->state == READY && next && now_ms >= due_ms)
         bf_fail(&why, BF_E_DEADLINE, 0,
-                "%s: no answer in %" PRIu64 " s to a request of %" PRIu64 " bytes at %" PRIu64,
-                nbd->base.name, allowed / 1000, c->first->length, c->first->offset);
+                "%s: no answer in %" PRIu64 " s to a %s of %" PRIu64 " bytes at %" PRIu64,
+                nbd->base.name, (now_ms - next->issued_ms) / 1000,
+                next->kind == BF_REQUEST_FLUSH ? "flush" : "request", next->length, next->offset);
     if (bf_error_is_set(&why))
         lose(nbd, c, now_ms, &why);
 }

@@ -24,6 +24,9 @@
 /* Without a journal only a server's own failure can cost what is not flushed. */
 #define FLUSH_BYTES_LAZY ((uint64_t)1 << 30)
 #define DRAIN_MS 5000
+/* A target that always takes some, and is lost before a flush, would be written to for ever. */
+#define LOST_IN_ROW_MAX 32
+#define HURRY_MAX 16
 #define ZERO_CHUNK_MAX ((uint64_t)32 << 20)
 #define GRAIN ((uint64_t)4096)
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -153,6 +156,8 @@ static void on_flush(struct bf_request *request)
         return; /* what it was to cover is being written again */
     engine->flush_ok = !engine->fresh.count;
     engine->flushed_ms = engine->now_ms;
+    engine->lost_in_row = 0;
+    engine->hurry -= engine->hurry != 0;
     bool complete = engine->flush_ok && all_copied(engine) && !engine->stopping;
     if (commit(engine, complete, &why))
         bf_engine_fail(engine, &why);
@@ -175,7 +180,8 @@ static void start_flush(struct bf_engine *engine)
 
 static void flush_if_due(struct bf_engine *engine, uint64_t *wake_ms)
 {
-    bool eager = engine->spec.journal != NULL;
+    bool eager = engine->spec.journal || engine->lossy;
+    uint64_t enough = bf_hook_flush_bytes(eager ? FLUSH_BYTES : FLUSH_BYTES_LAZY) >> engine->hurry;
 
     if (engine->pass != PASS_COPY || engine->flush_running || engine->stopping)
         return;
@@ -186,9 +192,8 @@ static void flush_if_due(struct bf_engine *engine, uint64_t *wake_ms)
     }
     if ((!eager && !engine->spec.target->volatile_cache) || !engine->fresh.count)
         return;
-    uint64_t due_ms = engine->flushed_ms + FLUSH_MS;
-    if (engine->fresh_bytes >= (eager ? bf_hook_flush_bytes(FLUSH_BYTES) : FLUSH_BYTES_LAZY) ||
-        (eager && engine->now_ms >= due_ms))
+    uint64_t due_ms = engine->flushed_ms + (FLUSH_MS >> engine->hurry);
+    if (engine->fresh_bytes >= enough || (eager && engine->now_ms >= due_ms))
         start_flush(engine);
     else if (eager && due_ms < *wake_ms)
         *wake_ms = due_ms;
@@ -204,6 +209,23 @@ static void give_back(struct bf_engine *engine, struct bf_range_set *set)
     bf_range_set_clear(set);
 }
 
+static void count_loss(struct bf_engine *engine)
+{
+    struct bf_error why = BF_ERROR_INIT;
+
+    if (engine->parts_done == engine->parts_then)
+        return; /* how long it is not there, the endpoint knows */
+    engine->parts_then = engine->parts_done;
+    engine->lossy = true;
+    engine->hurry += engine->hurry < HURRY_MAX;
+    if (++engine->lost_in_row < LOST_IN_ROW_MAX)
+        return;
+    bf_fail(&why, BF_E_ENDPOINT_OPEN, 0,
+            "%s: lost %u times in a row before what was written could be flushed",
+            engine->spec.target->name, engine->lost_in_row);
+    bf_engine_fail(engine, &why);
+}
+
 /* A connection to the target was lost; what was written to it since the last flush may be, too. */
 static void check_resets(struct bf_engine *engine)
 {
@@ -217,6 +239,7 @@ static void check_resets(struct bf_engine *engine)
     engine->flush_ok = false;
     for (unsigned i = 0; i < engine->slot_count; i++)
         bf_slot_taint(&engine->slots[i]);
+    count_loss(engine);
 }
 
 /* --- the loop --- */
@@ -392,6 +415,9 @@ static void begin_pass(struct bf_engine *engine, enum pass pass, const struct bf
     engine->fresh_bytes = 0;
     engine->flush_ok = false;
     engine->resets_seen = engine->spec.target->resets;
+    engine->parts_then = engine->parts_done;
+    engine->lost_in_row = engine->hurry = 0;
+    engine->lossy = false;
 }
 
 int bf_engine_copy(struct bf_engine *engine, const struct bf_extent_list *map,

@@ -103,6 +103,11 @@ struct bf_engine {
     uint64_t flushed_ms;
     struct bf_request flush_request;
     unsigned resets_seen;
+    uint64_t parts_done;  /* answered by the target, over all */
+    uint64_t parts_then;  /* when it was lost last */
+    unsigned lost_in_row; /* times that it was lost with such parts, since the last good flush */
+    bool lossy;           /* it was lost in this pass: flush, lest all be written again ... */
+    unsigned hurry;       /* ... and so much sooner, in powers of two */
 
     struct bf_range_set bad; /* PASS_VERIFY, PASS_PROVE */
     void *sha256;            /* PASS_AUDIT; else NULL */

@@ -180,6 +180,7 @@ static void on_part(struct bf_request *request)
         write_failed(slot, part, request->error);
         return;
     }
+    slot->engine->parts_done++;
     if (part->type == PART_WRITE)
         slot->engine->stats.sent += part->length;
     if (--slot->parts_left == 0)
