@@ -11,6 +11,9 @@
  *
  * Closing a link ends its use of the requests' buffers, so starting a request again on another
  * connection cannot race with a late answer.
+ *
+ * A change map is asked for on a connection of its own.  A server that takes only one client at a
+ * time gets them one after the other.
  */
 #include <assert.h>
 #include <errno.h>
@@ -61,9 +64,10 @@ struct nbd_endpoint {
     uint64_t trouble_since_ms;                      /* 0: none */
     unsigned breaches;                              /* of the protocol, since the last answer */
     struct bf_error last_loss;
-    struct bf_nbd_link *map; /* for base:allocation; NULL: not made yet */
-    uint64_t asked;          /* bytes of all requests */
-    bool can_flush;
+    struct bf_nbd_link *map;     /* for base:allocation; NULL: not made yet */
+    uint64_t asked;              /* bytes of all requests */
+    struct bf_nbd_export export; /* as the first connection told of it */
+    bool alone;                  /* the server takes one client at a time */
     bool cipher_told;
 };
 
@@ -135,10 +139,6 @@ static bool nbd_start(struct bf_endpoint *endpoint, struct bf_request *request)
     struct nbd_endpoint *nbd = self(endpoint);
     struct connection *best = NULL;
 
-    if (request->kind == BF_REQUEST_FLUSH && !nbd->can_flush) {
-        bf_endpoint_finish(endpoint, request, 0);
-        return true;
-    }
     for (unsigned i = 0; i < endpoint->connections; i++) {
         struct connection *c = &nbd->connections[i];
         if (c->state == READY && c->count < nbd->depth && (!best || c->count < best->count))
@@ -212,6 +212,10 @@ static unsigned nbd_prepare(struct bf_endpoint *endpoint, struct pollfd *fds, un
     struct nbd_endpoint *nbd = self(endpoint);
     unsigned used = 0;
 
+    if (nbd->alone && nbd->map) {
+        bf_nbd_link_close(nbd->map);
+        nbd->map = NULL;
+    }
     for (unsigned i = 0; i < endpoint->connections; i++) {
         struct connection *c = &nbd->connections[i];
         uint64_t wake = UINT64_MAX;
@@ -245,6 +249,22 @@ static void reconnect(struct nbd_endpoint *nbd, struct connection *c, uint64_t n
         lose(nbd, c, now_ms, &why);
 }
 
+/* What was learned from the first connection is relied on: above all that a flush is one, and holds
+ * for the writes on all connections. */
+static bool offers_less(const struct nbd_endpoint *nbd, const struct bf_nbd_export *now)
+{
+    const struct bf_nbd_export *then = &nbd->export;
+    unsigned needed = 0;
+
+    if (nbd->base.options.write)
+        needed = BF_NBD_FLUSH | BF_NBD_WRITE_ZEROES;
+    if (nbd->base.options.write && nbd->base.connections > 1)
+        needed |= BF_NBD_MULTI_CONN;
+    uint32_t most = then->block_max ? then->block_max : BLOCK_MAX_UNSAID;
+    return (then->flags & needed & ~(unsigned)now->flags) || now->block_min > nbd->base.block_min ||
+           (now->block_max && now->block_max < most);
+}
+
 /* The server is back.  It must still be the same disk. */
 static int became_ready(struct nbd_endpoint *nbd, struct connection *c, struct bf_error *err)
 {
@@ -257,6 +277,11 @@ static int became_ready(struct nbd_endpoint *nbd, struct connection *c, struct b
                        nbd->base.name, export->size, nbd->base.size);
     if (nbd->base.options.write && export->flags & BF_NBD_READ_ONLY)
         return bf_fail(err, BF_E_ENDPOINT_READONLY, 0, "%s: after a reconnect it is read-only",
+                       nbd->base.name);
+    if (offers_less(nbd, export))
+        return bf_fail(err, BF_E_PROTOCOL, 0,
+                       "%s: the server offers less than on the connection before (flush, zeroes, "
+                       "several connections or block sizes)",
                        nbd->base.name);
     c->state = READY;
     if (bf_endpoint_idle(&nbd->base))
@@ -360,13 +385,52 @@ static void nbd_endpoint_close(struct bf_endpoint *endpoint)
     free(nbd);
 }
 
+/* The data's connection makes room for the map's: nothing is asked or unflushed when a map is asked
+ * for. */
+static void make_room(struct nbd_endpoint *nbd)
+{
+    struct connection *c = &nbd->connections[0];
+
+    if (!nbd->alone)
+        bf_log_info("%s: the server takes one client at a time", nbd->base.name);
+    nbd->alone = true;
+    if (c->state != READY || c->first)
+        return;
+    bf_nbd_link_close(c->link);
+    c->link = NULL;
+    c->state = WAITING; /* until the loop begins, which ends the map's */
+    c->since_ms = 0;
+}
+
+/* A server without multi-conn may be one that lets a second client wait until the first leaves. */
+static int connect_map(struct nbd_endpoint *nbd, const struct bf_nbd_params *params,
+                       struct bf_nbd_link **ret_link, struct bf_error *err)
+{
+    uint64_t deadline_ms = params->deadline_ms;
+
+    if (!nbd->alone && !(nbd->export.flags & BF_NBD_MULTI_CONN)) {
+        bf_auto_error why = BF_ERROR_INIT;
+        uint64_t patience_ms = deadline_ms < SECOND_CLIENT_MS ? deadline_ms : SECOND_CLIENT_MS;
+        if (!bf_nbd_link_connect(params, patience_ms, ret_link, &why))
+            return 0;
+        if (why.code == BF_E_CANCELLED) {
+            bf_error_move(err, &why);
+            return -1;
+        }
+        make_room(nbd);
+    }
+    return bf_nbd_link_connect(params, deadline_ms, ret_link, err);
+}
+
 /* The map's link is made when first asked for: many copies never need it. */
-static int map_link(const struct nbd_endpoint *nbd, const struct bf_nbd_params *params,
+static int map_link(struct nbd_endpoint *nbd, const struct bf_nbd_params *params,
                     struct bf_nbd_link **ret_link, struct bf_error *err)
 {
     struct bf_nbd_link *link;
 
-    if (bf_nbd_link_connect(params, &link, err))
+    if (nbd->alone)
+        make_room(nbd);
+    if (connect_map(nbd, params, &link, err))
         return -1;
     if (bf_nbd_link_export(link)->size != nbd->base.size) {
         bf_nbd_link_close(link);
@@ -378,7 +442,7 @@ static int map_link(const struct nbd_endpoint *nbd, const struct bf_nbd_params *
 }
 
 /* One try to get a map over *link, which is made if it is NULL. */
-static int try_map(const struct nbd_endpoint *nbd, struct bf_nbd_link **link,
+static int try_map(struct nbd_endpoint *nbd, struct bf_nbd_link **link,
                    const struct bf_nbd_params *params, uint64_t offset, uint64_t length,
                    struct bf_extent_list *list, struct bf_error *err)
 {
@@ -488,12 +552,13 @@ static int learn(struct nbd_endpoint *nbd, const struct bf_nbd_export *export, s
     nbd->base.block_max = block_max;
     nbd->base.can_zero = export->flags & BF_NBD_WRITE_ZEROES;
     nbd->base.volatile_cache = true;
-    nbd->can_flush = export->flags & BF_NBD_FLUSH;
+    nbd->export = *export;
     if (nbd->base.options.write && export->flags & BF_NBD_READ_ONLY)
         return bf_fail(err, BF_E_ENDPOINT_READONLY, 0, "%s: the export is read-only",
                        nbd->base.name);
-    if (nbd->base.options.write && !nbd->can_flush)
-        bf_log_warning("%s: the server has no flush: what is written may be lost with it",
+    if (nbd->base.options.write && !(export->flags & BF_NBD_FLUSH))
+        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
+                       "%s: the server has no flush, so nothing that is written is ever safe",
                        nbd->base.name);
     /* Without multi-conn a flush on one connection says nothing about writes on another. */
     if (!(export->flags & BF_NBD_MULTI_CONN))
@@ -507,7 +572,7 @@ static int open_first(struct nbd_endpoint *nbd, struct bf_error *err)
 
     for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
         nbd->connections[i].pause_ms = PAUSE_FIRST_MS;
-    if (bf_nbd_link_connect(&nbd->params, &first->link, err))
+    if (bf_nbd_link_connect(&nbd->params, nbd->params.deadline_ms, &first->link, err))
         return -1;
     first->state = READY;
     return learn(nbd, bf_nbd_link_export(first->link), err);

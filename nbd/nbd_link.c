@@ -113,10 +113,10 @@ static int wait_for(const struct bf_nbd_link *link, short events, struct bf_dead
     return 0;
 }
 
-int bf_nbd_link_connect(const struct bf_nbd_params *params, struct bf_nbd_link **ret_link,
-                        struct bf_error *err)
+int bf_nbd_link_connect(const struct bf_nbd_params *params, uint64_t patience_ms,
+                        struct bf_nbd_link **ret_link, struct bf_error *err)
 {
-    struct bf_deadline deadline = bf_deadline_in(params->deadline_ms);
+    struct bf_deadline deadline = bf_deadline_in(patience_ms);
     struct bf_nbd_link *link;
     short revents = POLLIN | POLLOUT; /* a UNIX socket is connected at once */
 

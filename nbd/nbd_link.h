@@ -31,9 +31,10 @@ struct bf_nbd_link; /* opaque */
 /* Begin to connect; drive it until it is ready.  `params` must outlive the link. */
 int bf_nbd_link_begin(const struct bf_nbd_params *params, struct bf_nbd_link **ret_link,
                       struct bf_error *err) __attribute__((nonnull, warn_unused_result));
-/* Begin and wait until it is ready: at most params->deadline_ms, and not once cancelled. */
-int bf_nbd_link_connect(const struct bf_nbd_params *params, struct bf_nbd_link **ret_link,
-                        struct bf_error *err) __attribute__((nonnull, warn_unused_result));
+/* Begin and wait until it is ready: at most so long, and not once cancelled. */
+int bf_nbd_link_connect(const struct bf_nbd_params *params, uint64_t patience_ms,
+                        struct bf_nbd_link **ret_link, struct bf_error *err)
+    __attribute__((nonnull, warn_unused_result));
 /* Free; the requests' buffers are not touched any more.  Says goodbye if no request is under way:
  * an nbdkit 1.32 does not bear a client that leaves with some, so finish them where possible.  NULL
  * is fine. */

@@ -238,11 +238,13 @@ class ForgetfulServer(HostileServer):
 
     flags = 1 | 4 | 64  # has flags, flush, write zeroes; one connection only
 
-    def __init__(self, path, content, crash_at):
+    def __init__(self, path, content, crash_at, unflushed=None, always=False, flush_s=0):
         self.stable = bytearray(content)
-        self.cache = bytearray(content)
+        self.cache = bytearray(unflushed or content)
         self.writes = 0
         self.crash_at = crash_at
+        self.always = always
+        self.flush_s = flush_s
         super().__init__(path, "", len(content))
 
     def serve(self, sock, number):
@@ -251,20 +253,31 @@ class ForgetfulServer(HostileServer):
             _, _, command, handle, offset, length = struct.unpack(">IHHQQI", receive(sock, 28))
             if command == DISCONNECT:
                 return
+            if command == BLOCK_STATUS:
+                self.block_status(sock, handle, offset, length)
+                continue
             answer = b""
             if command == READ:
                 answer = bytes(self.cache[offset:offset + length])
             elif command == FLUSH:
+                time.sleep(self.flush_s)
                 self.stable[:] = self.cache
             elif command in (WRITE, WRITE_ZEROES):
                 self.cache[offset:offset + length] = receive(sock, length) if command == WRITE else bytes(length)
                 self.writes += 1
             sock.sendall(struct.pack(">IIQ", SIMPLE, 0, handle) + answer)
             if self.writes == self.crash_at:
-                self.crash_at = None
+                self.crash_at = None if not self.always else self.crash_at
+                self.writes = 0 if self.always else self.writes
                 time.sleep(0.02)  # let the answer arrive alone
                 self.cache[:] = self.stable
                 return
+
+    def block_status(self, sock, handle, offset, length):
+        parts = [min(65536, offset + length - at) for at in range(offset, offset + length, 65536)]
+        extents = b"".join(struct.pack(">II", n, 0 if any(self.cache[offset + i * 65536:][:n]) else 3)
+                           for i, n in enumerate(parts))
+        self.status_chunk(sock, handle, struct.pack(">I", 7) + extents)
 
 
 class Proxy(Listener):

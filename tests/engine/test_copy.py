@@ -98,6 +98,39 @@ def test_targets_without_zero_command(work):
     assert same(source, target)
 
 
+def test_servers_of_one_client(work):
+    """qemu-nbd lets a second client wait until the first has left, nbdkit's filter sends it away: the map is had
+    all the same, whole and dirty, and those of a target for comparing and verifying."""
+    size = 8 * MIB
+    before, after = dirty_qcow2(work, size, [(MIB, 65536)], [(4 * MIB, 2 * MIB)])
+    source = work.qemu_nbd(work / "disk.qcow2", "-r", "-e", "1", "-B", "b0", fmt="qcow2")
+    done = run_copy(source.uri, work / "t").done
+    assert same(after, work / "t")
+    assert done["read"] < size, "the holes were read"
+    subprocess.run(["cp", before, work / "t"], check=True)
+    run_copy("--dirty-bitmap", "b0", source.uri, work.qemu_nbd(work / "t", "-e", "1").uri).done
+    assert same(after, work / "t")
+    into = work.nbdkit("--filter=limit", "--filter=multi-conn", "file", make_dirty(work / "u", size), "limit=1",
+                       "multi-conn-mode=disable")
+    assert run_copy("--compare", "--verify", "all", source.uri, into.uri).done["verified"] > 0
+    assert same(after, work / "u")
+
+
+@pytest.mark.parametrize("option", ["--verify=all", "--compare", "--sha256"])
+def test_odd_end_on_larger_blocks(work, option):
+    """The target is read in its own blocks, too; what is behind the disk's end is not looked at."""
+    size = 2 * MIB + 512
+    source = make_disk(work / "source", size)
+    limits = "blocksize-minimum=4096 blocksize-preferred=65536 blocksize-maximum=262144 blocksize-error-policy=error"
+    for target in (make_dirty(work / "target", 2 * MIB + 4096), work / "zero"):
+        with open(target, "ab") as f:
+            f.truncate(2 * MIB + 4096)
+        into = work.nbdkit("--filter=blocksize-policy", "file", target, *limits.split())
+        run_copy(option, source, into.uri).done
+        assert same(source, target, size)
+        assert run_copy(option, source, into.uri).done["size"] == size
+
+
 @pytest.mark.parametrize("source_blocks, target_blocks", [(512, 4096), (4096, 512), (4096, 65536), (65536, 1)])
 def test_block_sizes(work, source_blocks, target_blocks):
     size = 4 * MIB

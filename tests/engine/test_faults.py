@@ -11,7 +11,7 @@ import time
 import pytest
 
 from conftest import KIB, MIB, SLOW, end_copy, make_dirty, make_disk, qemu_img, run_copy, same, start_copy, wait_done
-from hostile import ForgetfulServer, HostileServer, Proxy
+from hostile import ChangingServer, ForgetfulServer, HostileServer, Proxy
 
 HOOKED = os.environ.get("BLOCKFERRY_COPY_HOOKED")
 
@@ -166,6 +166,27 @@ esac
     result = run_copy("--journal", work / "j", source, work.nbdkit("sh", script).uri)
     assert result.error["code"] == "write-error"
     assert os.path.getsize(work / "flushes") == 2, "it was flushed again after the failure"
+
+
+def test_target_without_flush(work):
+    """Nothing that is written to it can ever be called done."""
+    source = make_disk(work / "source", 4 * MIB)
+    script = work / "script"
+    with open(script, "w") as f:
+        f.write(f"""#!/bin/bash
+case "$1" in
+  get_size) echo {4 * MIB};;
+  pread) head -c $3 /dev/zero;;
+  pwrite) cat >/dev/null;;
+  can_write) exit 0;;
+  can_flush) exit 3;;
+  *) exit 2;;
+esac
+""")
+    os.chmod(script, 0o755)
+    result = run_copy(source, work.nbdkit("sh", script).uri)
+    assert result.error["code"] == "platform-unsupported"
+    run_copy(work.nbdkit("sh", script).uri, work / "t").done  # as a source it will do
 
 
 def test_flush_fails_while_the_target_is_full(work):
@@ -428,6 +449,45 @@ def test_target_crashes_after_every_write(work, journal):
     assert crash_at > 20
 
 
+def test_target_that_crashes_again_and_again(work):
+    """What fits between two crashes is flushed, and so there is an end."""
+    size = 4 * MIB
+    source = make_dirty(work / "source", size)
+    server = ForgetfulServer(work / "f", bytes(size), 40, always=True)
+    run_copy("--request-size", "64K", source, server.uri, timeout=30).done
+    server.stop()
+    with open(source, "rb") as f:
+        assert f.read() == server.stable
+
+
+def test_slow_flush(work):
+    """A server that has much to write out is not dead."""
+    source = make_dirty(work / "source", MIB)
+    server = ForgetfulServer(work / "f", bytes(MIB), None, flush_s=2.5)
+    run_copy("--deadline", "1", source, server.uri).done
+    server.stop()
+    assert server.connections == 1, "it was given up"
+    with open(source, "rb") as f:
+        assert f.read() == server.stable
+
+
+def test_target_forgets_what_a_compare_found(work):
+    """Half of what it shows was written by somebody before and never flushed: zeroes, and data."""
+    size = MIB // 2
+    dice = random.Random(4)
+    data, old = dice.randbytes(size // 2), dice.randbytes(size)
+    content = data + bytes(size // 2)
+    with open(work / "source", "wb") as f:
+        f.write(data)
+        f.truncate(size)  # a hole: what is zero on both sides is not even looked at
+    unflushed = old[:65536] + content[65536:]
+    for crash_at in (1, 2):
+        server = ForgetfulServer(work / f"f{crash_at}", old, crash_at, unflushed)
+        run_copy("--compare", "--request-size", "64K", "--requests", "1", work / "source", server.uri).done
+        server.stop()
+        assert server.stable == content, f"crash after write {crash_at}"
+
+
 def test_target_and_copy_killed_together(work):
     """As a power cut takes both: the journal must not tell of what the target has forgotten."""
     size = 24 * MIB
@@ -486,6 +546,25 @@ def test_another_disk_after_reconnect(work):
     server.argv[-1] = make_disk(work / "other", 8 * MIB)
     server.start()
     assert end_copy(process).error["code"] == "endpoint-size"
+
+
+@pytest.mark.parametrize("flags, blocks, code", [
+    (1 | 4 | 64 | 256, (1, 4096, 1 << 20), None),
+    (1 | 4 | 64, (1, 4096, 1 << 20), "protocol"),       # a flush does not hold for the other connection any more
+    (1 | 64 | 256, (1, 4096, 1 << 20), "protocol"),     # there is no flush any more
+    (1 | 4 | 256, (1, 4096, 1 << 20), "protocol"),      # no command for zeroes
+    (1 | 4 | 64 | 256, (4096, 4096, 1 << 20), "protocol"),
+    (1 | 4 | 64 | 256, (1, 4096, 1 << 16), "protocol"),
+    (1 | 2 | 4 | 64 | 256, (1, 4096, 1 << 20), "endpoint-readonly"),
+])
+def test_target_offers_less_after_reconnect(work, flags, blocks, code):
+    server = ChangingServer(work / "c", 4 * MIB, flags, blocks)
+    result = run_copy(make_dirty(work / "source", 4 * MIB), server.uri)
+    server.stop()
+    if code:
+        assert result.error["code"] == code
+    else:
+        assert result.done["sent"] > 4 * MIB, "nothing was written again"
 
 
 @pytest.mark.parametrize("seed", range(4))
