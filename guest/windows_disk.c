@@ -15,16 +15,12 @@
 #include "guest/virtio_win.h"
 #include "guest/windows_facts.h"
 
+#define LOOK_MOUNT "/look" /* for volumes beside the one with the Windows */
 #define PE_HEAD 4096
 /* Exit codes of ntfs-3g.probe. */
 #define PROBE_INCONSISTENT 13
 #define PROBE_HIBERNATED 14
 #define PROBE_UNCLEAN 15
-
-static void strings_free_at(char ***at)
-{
-    bf_strings_free(*at);
-}
 
 /* Every call costs a tenth of a second under emulation: the usual spelling is tried first. */
 static char *find_file(struct bf_session *session, const char *path)
@@ -42,15 +38,20 @@ static char *find_file(struct bf_session *session, const char *path)
     return NULL;
 }
 
-/* A file of a volume that is not mounted; NULL: not there, or no volume to be mounted. */
-static char *find_on(struct bf_session *session, const char *device, const char *path)
+/* A file of a volume that is not mounted; NULL: not there, or no volume to be mounted.  The volume
+ * stays mounted if it has the file and `keep`; one that was kept before is not in the way. */
+static char *find_on(struct bf_session *session, const char *device,
+                     const struct bf_windows_guest *windows, bool keep, const char *path)
 {
+    const char *mountpoint = windows->device ? LOOK_MOUNT : BF_WINDOWS_MOUNT;
+    bf_auto_free char *below = bf_xasprintf("%s%s", mountpoint, path);
     char *found;
 
-    if (guestfs_mount_ro(session->g, device, BF_WINDOWS_MOUNT) < 0)
+    if (guestfs_mount_ro(session->g, device, mountpoint) < 0)
         return NULL;
-    found = find_file(session, path);
-    guestfs_umount(session->g, BF_WINDOWS_MOUNT);
+    found = find_file(session, below);
+    if (!found || !keep)
+        guestfs_umount(session->g, mountpoint);
     return found;
 }
 
@@ -72,7 +73,7 @@ static void look_for_encryption(struct bf_session *session, const char *device, 
         note_encrypted(windows, device, type);
         return;
     }
-    if (!bf_streq(type, "unknown"))
+    if (type)
         return;
     boot = guestfs_pread_device(session->g, device, BF_NTFS_BOOT_SIZE, 0, &size);
     if (boot && size == BF_NTFS_BOOT_SIZE && bf_ntfs_is_bitlocker((const unsigned char *)boot))
@@ -84,14 +85,19 @@ static void look_for_encryption(struct bf_session *session, const char *device, 
 static int look_at_ntfs(struct bf_session *session, const char *device,
                         struct bf_windows_guest *windows, struct bf_error *err)
 {
+    /* The probe needs the volume to itself. */
+    int code = guestfs_ntfs_3g_probe(session->g, 1, device);
     bf_auto_free char *system =
-        find_on(session, device, BF_WINDOWS_MOUNT "/Windows/System32/config/SYSTEM");
+        find_on(session, device, windows, true, "/Windows/System32/config/SYSTEM");
 
     if (!system)
         return 0;
     if (windows->device)
         return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0,
                        "there is a Windows on %s and another one on %s", windows->device, device);
+    windows->hibernated = code == PROBE_HIBERNATED;
+    windows->unclean = code == PROBE_UNCLEAN;
+    windows->damaged = code == PROBE_INCONSISTENT;
     windows->device = bf_xstrdup(device);
     windows->directory = bf_xasprintf("%.*s", (int)strlen(BF_WINDOWS_MOUNT "/Windows"), system);
     windows->config = bf_xasprintf("%.*s", (int)(strrchr(system, '/') - system), system);
@@ -103,7 +109,7 @@ static void look_at_vfat(struct bf_session *session, const char *device,
                          struct bf_windows_guest *windows)
 {
     bf_auto_free char *loader =
-        find_on(session, device, BF_WINDOWS_MOUNT "/EFI/Microsoft/Boot/bootmgfw.efi");
+        find_on(session, device, windows, false, "/EFI/Microsoft/Boot/bootmgfw.efi");
 
     if (loader && !windows->esp)
         windows->esp = bf_xstrdup(device);
@@ -111,16 +117,16 @@ static void look_at_vfat(struct bf_session *session, const char *device,
 
 static int find(struct bf_session *session, struct bf_windows_guest *windows, struct bf_error *err)
 {
-    bf_cleanup(strings_free_at) char **pairs = guestfs_list_filesystems(session->g);
+    if (bf_session_list_filesystems(session, err) < 0)
+        return -1;
+    for (size_t i = 0; i < session->filesystem_count; i++) {
+        const struct bf_filesystem *filesystem = &session->filesystems[i];
 
-    if (!pairs)
-        return bf_session_fail(session, "listing the file systems", err);
-    for (size_t i = 0; pairs[i] && pairs[i + 1]; i += 2) {
-        if (bf_streq(pairs[i + 1], "vfat"))
-            look_at_vfat(session, pairs[i], windows);
-        else if (!bf_streq(pairs[i + 1], "ntfs"))
-            look_for_encryption(session, pairs[i], pairs[i + 1], windows);
-        else if (look_at_ntfs(session, pairs[i], windows, err) < 0)
+        if (bf_streq(filesystem->type, "vfat"))
+            look_at_vfat(session, filesystem->device, windows);
+        else if (!bf_streq(filesystem->type, "ntfs"))
+            look_for_encryption(session, filesystem->device, filesystem->type, windows);
+        else if (look_at_ntfs(session, filesystem->device, windows, err) < 0)
             return -1;
     }
     if (windows->device)
@@ -128,7 +134,6 @@ static int find(struct bf_session *session, struct bf_windows_guest *windows, st
     if (json_object_array_length(windows->encrypted) > 0)
         return bf_fail(err, BF_E_GUEST_ENCRYPTED, 0, "%s is encrypted",
                        json_object_get_string(json_object_array_get_idx(windows->encrypted, 0)));
-    /* A disk that is encrypted as a whole has no file system in that list. */
     if (bf_session_explain_no_root(session, err) < 0 && err->code == BF_E_GUEST_UNKNOWN)
         return bf_fail_in(err, "no Windows");
     return -1;
@@ -151,13 +156,12 @@ void bf_windows_read_dirty(struct bf_session *session, struct bf_windows_guest *
         bf_ntfs_is_dirty((unsigned char *)record, size, &windows->dirty);
 }
 
-static void probe(struct bf_session *session, struct bf_windows_guest *windows)
+static int make_mountpoint(struct bf_session *session, const char *mountpoint, struct bf_error *err)
 {
-    int code = guestfs_ntfs_3g_probe(session->g, 1, windows->device);
-
-    windows->hibernated = code == PROBE_HIBERNATED;
-    windows->unclean = code == PROBE_UNCLEAN;
-    windows->damaged = code == PROBE_INCONSISTENT;
+    if (guestfs_mkmountpoint(session->g, mountpoint) == 0 ||
+        guestfs_last_errno(session->g) == EEXIST)
+        return 0;
+    return bf_session_fail(session, "a mount point", err);
 }
 
 int bf_windows_guest_open(struct bf_session *session, struct bf_windows_guest *ret_windows,
@@ -166,22 +170,14 @@ int bf_windows_guest_open(struct bf_session *session, struct bf_windows_guest *r
     struct bf_windows_guest windows = {.encrypted = json_object_new_array()};
 
     guestfs_umount_all(session->g);
-    if (guestfs_mkmountpoint(session->g, BF_WINDOWS_MOUNT) < 0 &&
-        guestfs_last_errno(session->g) != EEXIST)
-        bf_session_fail(session, "a mount point", err);
-    else if (find(session, &windows, err) == 0) {
-        /* The probe needs the volume to itself. */
-        probe(session, &windows);
-        if (guestfs_mount_ro(session->g, windows.device, BF_WINDOWS_MOUNT) < 0)
-            bf_session_fail(session, windows.device, err);
+    if (make_mountpoint(session, BF_WINDOWS_MOUNT, err) == 0 &&
+        make_mountpoint(session, LOOK_MOUNT, err) == 0 && find(session, &windows, err) == 0) {
+        *ret_windows = windows;
+        return 0;
     }
-    if (bf_error_is_set(err)) {
-        bf_windows_guest_done(&windows);
-        guestfs_umount_all(session->g);
-        return -1;
-    }
-    *ret_windows = windows;
-    return 0;
+    bf_windows_guest_done(&windows);
+    guestfs_umount_all(session->g);
+    return -1;
 }
 
 static int fetch(struct bf_session *session, struct bf_windows_guest *windows, const char *name,
