@@ -78,7 +78,8 @@ static const struct bf_cli_option cutover[] = {
 static const struct bf_cli_option confirm[] = {
     SWITCH("keep-replica", "leave volumes and points on the target"), NO_WAIT, END};
 static const struct bf_cli_option rollback[] = {
-    SWITCH("leave-off", "do not start the source"), NO_WAIT, END};
+    SWITCH("leave-off", "do not start the source"),
+    SWITCH("start", "start the source, also one that was off before the cutover"), NO_WAIT, END};
 static const struct bf_cli_option remove_options[] = {
     SWITCH("delete-volumes", "delete volumes and points; else they are handed over"),
     SWITCH("force", "also when the source cannot be reached; what is left there stays in the ledger"),
@@ -132,7 +133,7 @@ const struct bf_cli_command bf_cli_commands[] = {
     {"cutover", ONE("NAME", R), cutover, "Stop the source, run the last round and launch",
      "Asks before it begins. If it fails, the launch is undone and the source started again. On a terminal the command waits.", bf_cli_cutover},
     {"confirm", ONE("NAME", R), confirm, "Keep the launched machine and end the replication", NULL, bf_cli_confirm_launch},
-    {"rollback", ONE("NAME", R), rollback, "Discard the launch and start the source again", NULL, bf_cli_rollback},
+    {"rollback", ONE("NAME", R), rollback, "Discard the launch and start the source, if it was on, again", NULL, bf_cli_rollback},
     {"remove", ONE("NAME", R), remove_options, "Remove the replication and what it made", NULL, bf_cli_remove},
     {"limit list", NOTHING, none, "List the rate limits and what is used of them", NULL, bf_cli_limit_list},
     {"limit set", NOTHING, limit_set, "Set rate limits: of the service, a platform or a replication",

@@ -123,8 +123,10 @@ int bf_cli_rollback(struct bf_cli *cli, struct bf_error *err)
 {
     bf_auto_json *body = json_object_new_object();
 
-    if (bf_cli_has(cli, "leave-off"))
-        bf_json_add_bool(body, "start_source", false);
+    if (bf_cli_has(cli, "leave-off") && bf_cli_has(cli, "start"))
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "--start and --leave-off exclude each other");
+    if (bf_cli_has(cli, "leave-off") || bf_cli_has(cli, "start"))
+        bf_json_add_bool(body, "start_source", bf_cli_has(cli, "start"));
     return bf_cli_verb(cli, "rollback", body, wants_wait(cli), err);
 }
 

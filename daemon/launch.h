@@ -64,8 +64,8 @@ int bf_launch_map_networks(struct bf_job *job, const struct bf_machine *machine,
 
 /* --- main thread --- */
 
-/* The open launch of a replication (starting, running, booted), kind NULL: any.  ret_found false:
- * none. */
+/* The open launch of a replication (not failed, discarded or confirmed), kind NULL: any.  ret_found
+ * false: none. */
 int bf_launch_find_open(struct bf_store *store, const char *replication_id, const char *kind,
                         struct bf_launch_row *ret_row, bool *ret_found, struct bf_error *err);
 /* Put into a job's context what discarding or confirming it needs: "launch_row", and the ledger ids

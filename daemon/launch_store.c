@@ -112,7 +112,8 @@ int bf_launch_put(struct bf_job *job, const char *state, struct bf_error *err)
 static bool is_open(const struct bf_launch_row *row)
 {
     return bf_streq(row->state, "starting") || bf_streq(row->state, "running") ||
-           bf_streq(row->state, "booted") || bf_streq(row->state, "discarding");
+           bf_streq(row->state, "booted") || bf_streq(row->state, "discarding") ||
+           bf_streq(row->state, "handing-over");
 }
 
 int bf_launch_find_open(struct bf_store *store, const char *replication_id, const char *kind,

@@ -25,19 +25,6 @@ static bool param(struct bf_job *job, const char *key, bool otherwise)
     return json_object_get_boolean(value);
 }
 
-/* Remember the open launch of the cutover in the job's context; none: nothing. */
-static int remember_cutover(struct bf_service *service, struct bf_job *job, const char *id,
-                            bool *ret_found, struct bf_error *err)
-{
-    struct bf_launch_row open = {0};
-    int r = bf_launch_find_open(service->store, id, "cutover", &open, ret_found, err);
-
-    if (r == 0 && *ret_found)
-        r = bf_launch_remember(service->store, bf_job_context(job), &open, err);
-    bf_launch_row_done(&open);
-    return r;
-}
-
 static int settle_launch(struct bf_service *service, struct bf_job *job, const char *id,
                          const char *state, struct bf_error *err)
 {
@@ -117,14 +104,31 @@ static int store_handed_over(struct bf_service *service, void *user, struct bf_e
     return machine ? bf_ledger_set_state(service->store, machine, "handed-over", err) : 0;
 }
 
+struct handing_over {
+    const char *replication_id;
+    const char *launch;
+};
+
+static int begin_handing_over(struct bf_service *service, void *user, struct bf_error *err)
+{
+    const struct handing_over *one = user;
+
+    return bf_launch_set_state(service, one->replication_id, one->launch, "handing-over", err);
+}
+
+/* From here on there is no way back: of a machine that has lost its mark a rollback would see
+ * nothing, and would start the source beside it. */
 static int hand_over(struct bf_job *job, struct bf_error *err)
 {
     struct json_object *context = bf_job_context(job);
+    struct handing_over one = {.replication_id = bf_job_replication_id(job)};
     struct bf_platform *target;
     const char *machine_ref;
 
     if (bf_context_need(context, "machine_ref", &machine_ref, err) != 0 ||
+        bf_context_need(context, "launch_row", &one.launch, err) != 0 ||
         bf_job_target(job, &target, err) != 0 ||
+        bf_job_transaction(job, begin_handing_over, &one, err) != 0 ||
         bf_target_hand_over_machine(target, machine_ref, err) != 0)
         return -1;
     return bf_job_transaction(job, store_handed_over, context, err);
@@ -160,7 +164,7 @@ static int confirm_ended(struct bf_service *service, struct bf_job *job,
                          struct bf_replication_row *row, const struct bf_error *failure,
                          struct bf_error *err)
 {
-    /* A failure before the hand-over has changed nothing: the machine runs on, unconfirmed. */
+    /* The machine runs on, unconfirmed; before the hand-over nothing has changed. */
     if (failure)
         return bf_state_set(service, row, BF_STATE_CONFIRM_PENDING, failure, err);
     if (settle_launch(service, job, row->id, "confirmed", err) != 0)
@@ -190,12 +194,47 @@ const struct bf_job_kind bf_job_kind_confirm = {
 
 /* --- rollback --- */
 
+/* Put into the job's context whether the source was on before the cutover that is rolled back: that
+ * of the launch, or without one the last that touched the source.  A source that could not be asked
+ * counts as one that was on; one that no cutover touched is not touched here either. */
+static int remember_power(struct bf_service *service, struct bf_job *job, const char *id,
+                          struct bf_error *err)
+{
+    struct json_object *context = bf_job_context(job);
+    const char *launch = bf_context_text(context, "launch_row");
+    struct bf_job_row *rows = NULL;
+    size_t count = 0;
+    bool found = false, was_on = launch != NULL;
+
+    if (bf_store_job_list_cutovers(service->store, id, &rows, &count, err) != 0)
+        return -1;
+    for (size_t i = 0; i < count && !found; i++) {
+        bf_auto_json *past = bf_context_parse(rows[i].context);
+        struct json_object *on = NULL;
+
+        found = launch ? bf_streq(launch, bf_context_text(bf_context_object(past, "launch"), "id"))
+                       : bf_context_i64(past, "stopping_us") != 0;
+        if (found)
+            was_on = !json_object_object_get_ex(past, "source_was_on", &on) ||
+                     json_object_get_boolean(on);
+    }
+    bf_rows_free(rows, count, sizeof(*rows), (bf_row_done_fn *)bf_job_row_done);
+    bf_json_add_bool(context, "source_was_on", was_on);
+    return 0;
+}
+
+/* The source gets back the power state that it had before the cutover, unless told otherwise. */
 static int start_source(struct bf_job *job, struct bf_error *err)
 {
+    struct json_object *was_on = NULL;
     struct bf_platform *source;
 
-    if (!param(job, "start_source", true))
+    /* A job that an older version began knows nothing of it: there the source is started. */
+    (void)json_object_object_get_ex(bf_job_context(job), "source_was_on", &was_on);
+    if (!param(job, "start_source", !was_on || json_object_get_boolean(was_on))) {
+        bf_progress_line(bf_job_progress(job), "the source stays as it is");
         return 0;
+    }
     if (bf_job_source(job, &source, err) != 0)
         return -1;
     return bf_platform_power_on(source, bf_job_inputs(job)->replication.machine_id, err);
@@ -204,11 +243,25 @@ static int start_source(struct bf_job *job, struct bf_error *err)
 static int rollback_begins(struct bf_service *service, struct bf_job *job,
                            struct bf_replication_row *row, struct bf_error *err)
 {
+    struct bf_launch_row open = {0};
     bool found;
+    int r;
 
-    if (remember_cutover(service, job, row->id, &found, err) != 0)
+    if (bf_launch_find_open(service->store, row->id, "cutover", &open, &found, err) != 0)
         return -1;
-    return found ? settle_launch(service, job, row->id, "discarding", err) : 0;
+    if (found && bf_streq(open.state, "handing-over"))
+        r = bf_fail(err, BF_E_STATE_FORBIDS, 0,
+                    "the launch of %s is handed over in part and cannot be rolled back; confirm it "
+                    "again",
+                    row->name);
+    else
+        r = found ? bf_launch_remember(service->store, bf_job_context(job), &open, err) : 0;
+    if (r == 0)
+        r = remember_power(service, job, row->id, err);
+    if (r == 0 && found)
+        r = settle_launch(service, job, row->id, "discarding", err);
+    bf_launch_row_done(&open);
+    return r;
 }
 
 static int rollback_ended(struct bf_service *service, struct bf_job *job,

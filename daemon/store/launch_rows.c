@@ -95,6 +95,21 @@ int bf_store_job_list(struct bf_store *store, const char *replication_id, size_t
     return 0;
 }
 
+int bf_store_job_list_cutovers(struct bf_store *store, const char *replication_id,
+                               struct bf_job_row **ret_rows, size_t *ret_count,
+                               struct bf_error *err)
+{
+    const struct store_value values[] = {STORE_TEXT_VALUE(replication_id)};
+    void *rows = NULL;
+    if (store_select(store, &jobs_table,
+                     "WHERE replication_id = ?1 AND kind IN ('cutover', 'adopt') "
+                     "ORDER BY started_us DESC, id",
+                     values, 1, &rows, ret_count, err) < 0)
+        return -1;
+    *ret_rows = rows;
+    return 0;
+}
+
 void bf_job_row_done(struct bf_job_row *row)
 {
     store_row_done(&jobs_table, row);

@@ -219,7 +219,7 @@ struct bf_launch_row {
     uint64_t point_number;
     char *kind;         /* "drill", "cutover" */
     char *state;        /* "starting", "running", "booted", "failed", "discarding", "discarded",
-                           "confirmed" */
+                           "handing-over", "confirmed" */
     char *machine_name; /* on the target */
     char *machine_ref;  /* NULL: not made */
     char *clones;       /* JSON: [{"disk","ref","ledger"}] */
@@ -261,6 +261,10 @@ int bf_store_job_list_open(struct bf_store *store, struct bf_job_row **ret_rows,
 /* Newest first; replication_id NULL: the service's own. */
 int bf_store_job_list(struct bf_store *store, const char *replication_id, size_t limit,
                       struct bf_job_row **ret_rows, size_t *ret_count, struct bf_error *err);
+/* The cutovers of a replication, of both kinds; newest first. */
+int bf_store_job_list_cutovers(struct bf_store *store, const char *replication_id,
+                               struct bf_job_row **ret_rows, size_t *ret_count,
+                               struct bf_error *err);
 void bf_job_row_done(struct bf_job_row *row);
 
 /* --- ledger --- */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* After a rollback the source has the power state that it had before the cutover; and a machine
+ * that has begun to be the admin's is not rolled back. */
+#include "bench.h"
+
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "daemon/context.h"
+#include "fake.h"
+#include "tap.h"
+
+static void set_power(const char *text)
+{
+    bf_auto_free char *path = bf_xasprintf("%s/fake/power", bench_directory());
+    bf_auto_error err = BF_ERROR_INIT;
+
+    bench_check(bf_file_replace(path, text, strlen(text), 0600, &err) == 0, "power");
+}
+
+static void expect(struct bf_service *service, const char *state, const char *power)
+{
+    bench_check(strcmp(bench_state(service), state) == 0, "state is %s, wanted %s; %s",
+                bench_state(service), state, bench_field(service, "error"));
+    bench_check(bench_power_is(power), "the source is not %s", power);
+    bench_check_ledger(service);
+}
+
+static void cut_over(struct bf_service *service)
+{
+    bench_verb(service, "cutover", "{\"yes\":true}");
+    expect(service, "confirm-pending", "off");
+}
+
+static void was_off(struct bf_service *service)
+{
+    bench_replicate(service);
+    set_power("off");
+    cut_over(service);
+    bench_verb(service, "rollback", NULL);
+    expect(service, "rolled-back", "off");
+    cut_over(service);
+    bench_verb(service, "rollback", "{\"start_source\":true}");
+    expect(service, "rolled-back", "on");
+}
+
+static void was_on(struct bf_service *service)
+{
+    bench_replicate(service);
+    cut_over(service);
+    bench_verb(service, "rollback", NULL);
+    expect(service, "rolled-back", "on");
+    cut_over(service);
+    bench_verb(service, "rollback", "{\"start_source\":false}");
+    expect(service, "rolled-back", "off");
+}
+
+/* A failed cutover that left the source off has no open launch: the last cutover counts. */
+static void left_off(struct bf_service *service)
+{
+    bf_auto_json *patch = bf_context_parse("{\"policy\":{\"on_failure\":\"leave-off\"}}");
+    bf_auto_json *answer = NULL;
+    bf_auto_error err = BF_ERROR_INIT;
+
+    bench_replicate(service);
+    bench_check(bf_service_replication_change(service, BENCH_NAME, patch, &answer, &err) == 0,
+                "policy: %s", err.message ? err.message : "");
+    fake_fail("create_machine", BF_E_PLATFORM_ERROR, 1);
+    bench_verb(service, "cutover", "{\"yes\":true}");
+    expect(service, "failed", "off");
+    bench_verb(service, "rollback", NULL);
+    expect(service, "rolled-back", "on");
+}
+
+static void half_handed_over(struct bf_service *service)
+{
+    bench_replicate(service);
+    cut_over(service);
+    fake_fail("hand_over", BF_E_PLATFORM_ERROR, 1);
+    bench_verb(service, "confirm", NULL);
+    bench_check(strcmp(bench_state(service), "confirm-pending") == 0, "%s", bench_state(service));
+    bench_check(bench_refused(service, "rollback", NULL) == BF_E_STATE_FORBIDS, "rolled back");
+    bench_check(bench_power_is("off"), "the source runs beside its machine");
+    bench_verb(service, "confirm", NULL);
+    bench_check(strcmp(bench_state(service), "done") == 0, "%s", bench_state(service));
+}
+
+static void run(bench_fn *fn, const char *what)
+{
+    bench_reset();
+    ok(bench_run(fn, 0, NULL) == BENCH_FINE, "%s", what);
+}
+
+int main(void)
+{
+    diag("%s", bench_directory());
+    run(was_off, "a source that was off stays off, unless it is to be started");
+    run(was_on, "one that was on is started, unless it is to stay off");
+    run(left_off, "one that a failed cutover left off is started");
+    run(half_handed_over, "a machine handed over in part can only be confirmed");
+    bench_remove();
+    return done();
+}
