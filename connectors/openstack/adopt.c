@@ -114,10 +114,37 @@ static int check_cluster(const struct adoption *adoption, char *image, struct bf
 
 /* --- Cinder's volume here --- */
 
-/* The volume of the tag, at rest; NULL: none.  Whoever holds it is waited for, but not longer than
- * a minute: BF_E_IN_USE. */
-static int find_managed(const struct adoption *adoption, bool free_too,
-                        struct json_object **ret_volume, struct bf_error *err)
+static bool is_bad(struct json_object *volume)
+{
+    return bf_starts_with(bf_cloud_text(volume, "status"), "error");
+}
+
+/* Back under the tag's name first, so that there is no moment in which nothing leads to it. */
+static int unmanage(const struct adoption *adoption, struct json_object *volume,
+                    struct bf_error *err)
+{
+    const char *id = bf_cloud_id(volume, "id");
+    bf_auto_free char *image = image_of(id);
+    bf_auto_free char *path = bf_xasprintf("/volumes/%s", id);
+    bool stays;
+
+    if (rename_image(adoption, image, adoption->tag, err) < 0) {
+        /* One that Cinder could not manage may have no image, and unmanaging removes none. */
+        if (!is_bad(volume) || err->code != BF_E_ENDPOINT_OPEN)
+            return -1;
+        bf_error_clear(err);
+    }
+    return bf_cinder_remove(
+        adoption->cloud,
+        &(struct bf_cinder_removal){
+            .path = path, .object = "volume", .action = "os-unmanage", .deadline_ms = MANAGE_MS},
+        &stays, err);
+}
+
+/* At rest; NULL: it has gone.  free_too: whoever holds it is waited for, but not longer than a
+ * minute: BF_E_IN_USE. */
+static int await_rest(const struct adoption *adoption, const char *id, bool free_too,
+                      struct json_object **ret_volume, struct bf_error *err)
 {
     static const char *const at_rest[] = {"available", "in-use",         "reserved",
                                           "error",     "error_managing", NULL};
@@ -126,17 +153,9 @@ static int find_managed(const struct adoption *adoption, bool free_too,
         "creating", "managing", "available",  "attaching", "detaching",
         "in-use",   "reserved", "unmanaging", "deleting",  "error_managing_deleting",
         NULL};
-    bf_auto_json *found = NULL;
-    const char *id;
-
-    if (bf_cinder_find_volume(adoption->cloud, adoption->tag, BF_CLOUD_ADOPTION_KIND, &found, err) <
-            0 ||
-        (found && bf_cloud_need_id(found, "id", &id, err) < 0))
-        return -1;
-    if (!found)
-        return 0;
     bf_auto_free char *path = bf_xasprintf("/volumes/%s", id);
     bf_auto_free char *what = bf_xasprintf("volume %s", id);
+
     if (bf_cloud_wait(
             adoption->cloud,
             &(struct bf_cloud_wait){
@@ -154,64 +173,32 @@ static int find_managed(const struct adoption *adoption, bool free_too,
     return -1;
 }
 
-static bool is_bad(struct json_object *volume)
+/* The volume that an adoption made; NULL: none.  Cinder may have been asked twice, when the service
+ * was killed while it asked: only one of the two gets the image.  What Cinder could not manage is
+ * let go. */
+static int find_managed(const struct adoption *adoption, bool free_too,
+                        struct json_object **ret_volume, struct bf_error *err)
 {
-    return bf_starts_with(bf_cloud_text(volume, "status"), "error");
-}
+    bf_auto_json *all = NULL;
+    bf_auto_json *good = NULL;
 
-/* Back under the tag's name first, so that there is no moment in which nothing leads to it. */
-static int unmanage(const struct adoption *adoption, struct json_object *volume,
-                    struct bf_error *err)
-{
-    static const char *const going[] = {"available",  "error",    "error_managing",
-                                        "unmanaging", "deleting", "error_managing_deleting",
-                                        NULL};
-    struct bf_cloud *cloud = adoption->cloud;
-    const char *id = bf_cloud_id(volume, "id");
-    bf_auto_free char *image = image_of(id);
-    bf_auto_free char *path = bf_xasprintf("/volumes/%s", id);
-
-    if (rename_image(adoption, image, adoption->tag, err) < 0) {
-        /* One that Cinder could not manage may have no image, and unmanaging removes none. */
-        if (!is_bad(volume) || err->code != BF_E_ENDPOINT_OPEN)
-            return -1;
-        bf_error_clear(err);
-    }
-    if (bf_cinder_action(cloud, id, "os-unmanage", json_object_new_object(), BF_CINDER_MINOR, err) <
-        0) {
-        if (err->code != BF_E_VOLUME_GONE)
-            return -1;
-        bf_error_clear(err);
-        return 0;
-    }
-    return bf_cloud_wait(
-        cloud,
-        &(struct bf_cloud_wait){
-            .request = {.service = BF_CLOUD_VOLUME, .path = path, .minor = BF_CINDER_MINOR},
-            .object = "volume",
-            .what = path,
-            .going = going,
-            .gone = true,
-            .deadline_ms = MANAGE_MS},
-        NULL, err);
-}
-
-/* The one that an adoption made; those that Cinder could not manage are let go. */
-static int find_good(const struct adoption *adoption, bool free_too,
-                     struct json_object **ret_volume, struct bf_error *err)
-{
-    for (;;) {
+    if (bf_cinder_find_volumes(adoption->cloud, adoption->tag, BF_CLOUD_ADOPTION_KIND, &all, err) <
+        0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(all); i++) {
         bf_auto_json *volume = NULL;
+        const char *id;
 
-        if (find_managed(adoption, free_too, &volume, err) < 0)
+        if (bf_cloud_need_id(json_object_array_get_idx(all, i), "id", &id, err) < 0 ||
+            await_rest(adoption, id, free_too, &volume, err) < 0)
             return -1;
-        if (!volume || !is_bad(volume)) {
-            *ret_volume = bf_steal(volume);
-            return 0;
-        }
-        if (unmanage(adoption, volume, err) < 0)
+        if (volume && is_bad(volume) && unmanage(adoption, volume, err) < 0)
             return bf_fail_in(err, "volume that could not be managed");
+        if (volume && !is_bad(volume) && !good)
+            good = bf_steal(volume);
     }
+    *ret_volume = bf_steal(good);
+    return 0;
 }
 
 /* The mapping's type, or one of this pool.  NULL: Cinder's default. */
@@ -276,33 +263,44 @@ static int manage(const struct adoption *adoption, const struct bf_adopt_request
 
 /* --- adopt --- */
 
+/* Of a pair of requests the one that was sent by the killed service may have taken the image before
+ * this one could, at any moment: so after a refusal Cinder is asked what it has. */
+static int take_over(const struct adoption *adoption, const struct bf_adopt_request *request,
+                     struct json_object **ret_volume, struct bf_error *err)
+{
+    bf_auto_error refused = BF_ERROR_INIT;
+
+    /* Its owner's stop may take a moment to let the image go; that is waited for. */
+    if ((rename_image(adoption, adoption->own.image, adoption->tag, &refused) < 0 ||
+         manage(adoption, request, &refused) < 0) &&
+        refused.code == BF_E_CANCELLED) {
+        bf_error_move(err, &refused);
+        return -1;
+    }
+    if (find_managed(adoption, false, ret_volume, err) < 0)
+        return -1;
+    if (*ret_volume)
+        return 0;
+    if (!bf_error_is_set(&refused))
+        return bf_fail(err, BF_E_PLATFORM_ERROR, 0, "Cinder could not manage image %s/%s",
+                       adoption->own.pool, adoption->tag);
+    bf_error_move(err, &refused);
+    return -1;
+}
+
 static int ensure_managed(const struct adoption *adoption, const struct bf_adopt_request *request,
                           struct json_object **ret_volume, struct bf_error *err)
 {
-    bf_auto_json *volume = NULL;
-    bf_auto_json *made = NULL;
-
-    if (find_good(adoption, false, &volume, err) < 0)
+    if (find_managed(adoption, false, ret_volume, err) < 0)
         return -1;
-    if (volume) {
-        *ret_volume = bf_steal(volume);
-        return 0;
-    }
-    /* Its owner's stop may take a moment to let the image go; that is waited for. */
-    if (rename_image(adoption, adoption->own.image, adoption->tag, err) < 0 ||
-        manage(adoption, request, err) < 0 || find_managed(adoption, false, &made, err) < 0)
-        return -1;
-    if (!made || is_bad(made))
-        return bf_fail(err, BF_E_PLATFORM_ERROR, 0, "Cinder could not manage image %s/%s",
-                       adoption->own.pool, adoption->tag);
-    *ret_volume = bf_steal(made);
-    return 0;
+    return *ret_volume ? 0 : take_over(adoption, request, ret_volume, err);
 }
 
 static int ensure_snapshot(const struct adoption *adoption, const char *volume_id,
                            struct bf_error *err)
 {
     bf_auto_json *snapshot = NULL;
+    bf_auto_error ignored = BF_ERROR_INIT;
     const char *id;
 
     if (bf_cinder_find_snapshot(adoption->cloud, volume_id, adoption->tag, &snapshot, err) < 0 ||
@@ -310,7 +308,11 @@ static int ensure_snapshot(const struct adoption *adoption, const char *volume_i
                                              BF_CLOUD_ADOPTION_KIND, &snapshot, err) < 0) ||
         bf_cloud_need_id(snapshot, "id", &id, err) < 0)
         return -1;
-    return bf_cinder_wait_snapshot(adoption->cloud, id, NULL, err);
+    if (bf_cinder_wait_snapshot(adoption->cloud, id, NULL, err) == 0)
+        return 0;
+    if (err->code == BF_E_PLATFORM_ERROR) /* in an error: the next try makes another */
+        (void)bf_cinder_delete_snapshot(adoption->cloud, id, &ignored);
+    return -1;
 }
 
 int bf_cloud_adopt_volume(struct bf_platform *platform, const struct bf_adopt_request *request,
@@ -335,25 +337,52 @@ int bf_cloud_adopt_volume(struct bf_platform *platform, const struct bf_adopt_re
 
 /* --- and its two ends --- */
 
+/* The snapshot to go back to; NULL: none, as nothing was started on the volume yet, or it was taken
+ * back already and the snapshot is on its way out. */
+static int find_reverted(const struct adoption *adoption, const char *volume_id, char **ret_id,
+                         struct bf_error *err)
+{
+    bf_auto_json *all = NULL;
+
+    if (bf_cinder_snapshots(adoption->cloud, volume_id, &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(all) && !*ret_id; i++) {
+        struct json_object *snapshot = json_object_array_get_idx(all, i);
+        const char *id = bf_cloud_id(snapshot, "id"), *status = bf_cloud_text(snapshot, "status");
+
+        if (!id || !bf_cloud_is_tagged(snapshot, adoption->tag, BF_CLOUD_ADOPTION_KIND))
+            continue;
+        if (bf_streq(status, "creating") &&
+            bf_cinder_wait_snapshot(adoption->cloud, id, NULL, err) < 0) {
+            if (err->code != BF_E_PLATFORM_ERROR && err->code != BF_E_SNAPSHOT_FAILED)
+                return -1;
+            bf_error_clear(err); /* it came to nothing */
+            continue;
+        }
+        if (bf_streq(status, "creating") || bf_streq(status, "available"))
+            *ret_id = bf_xstrdup(id);
+    }
+    return 0;
+}
+
 /* What the machine here wrote is taken back. */
 static int revert(const struct adoption *adoption, const char *volume_id, struct bf_error *err)
 {
-    bf_auto_json *snapshot = NULL;
     bf_auto_free char *image = image_of(volume_id);
     struct bf_rbd_place place = named(adoption, image);
-    const char *id;
+    bf_auto_free char *id = NULL;
 
-    if (bf_cinder_find_snapshot(adoption->cloud, volume_id, adoption->tag, &snapshot, err) < 0)
+    if (find_reverted(adoption, volume_id, &id, err) < 0)
         return -1;
-    if (!snapshot)
-        return 0;
-    if (bf_cloud_need_id(snapshot, "id", &id, err) < 0)
-        return -1;
-    bf_auto_free char *name = bf_rbd_snapshot_name(id);
-    bf_auto_free char *uri = bf_rbd_place_uri(adoption->cloud, &place, name);
-    if (bf_rbd_place_do(adoption->cloud, "rollback", uri, bf_deadline_in(ROLLBACK_MS), err) < 0)
-        return bf_fail_in(err, "what the launched machine wrote");
-    return bf_cinder_delete_snapshot(adoption->cloud, id, err);
+    if (id) {
+        bf_auto_free char *name = bf_rbd_snapshot_name(id);
+        bf_auto_free char *uri = bf_rbd_place_uri(adoption->cloud, &place, name);
+
+        if (bf_rbd_place_do(adoption->cloud, "rollback", uri, bf_deadline_in(ROLLBACK_MS), err) < 0)
+            return bf_fail_in(err, "what the launched machine wrote");
+    }
+    return bf_cinder_delete_snapshots(adoption->cloud, volume_id, adoption->tag,
+                                      BF_CLOUD_ADOPTION_KIND, err);
 }
 
 int bf_cloud_give_back_volume(struct bf_platform *platform, const char *tag, const char *place,
@@ -364,7 +393,7 @@ int bf_cloud_give_back_volume(struct bf_platform *platform, const char *tag, con
     bf_auto_free char *by_tag = bf_xstrdup(tag);
 
     if (begin(bf_cloud_of(platform), tag, place, &adoption, err) < 0 ||
-        find_good(&adoption, true, &volume, err) < 0)
+        find_managed(&adoption, true, &volume, err) < 0)
         return -1;
     if (volume && (revert(&adoption, bf_cloud_id(volume, "id"), err) < 0 ||
                    unmanage(&adoption, volume, err) < 0))
@@ -372,22 +401,5 @@ int bf_cloud_give_back_volume(struct bf_platform *platform, const char *tag, con
     if (rename_image(&adoption, by_tag, adoption.own.image, err) < 0 ||
         check_cluster(&adoption, adoption.own.image, err) < 0)
         return bf_fail_in(err, "giving %s/%s back", adoption.own.pool, adoption.own.image);
-    return 0;
-}
-
-int bf_cloud_keep_adopted(struct bf_cloud *cloud, const char *volume_id, struct bf_error *err)
-{
-    bf_auto_json *all = NULL;
-
-    if (bf_cinder_snapshots(cloud, volume_id, &all, err) < 0)
-        return -1;
-    for (size_t i = 0; i < json_object_array_length(all); i++) {
-        struct json_object *snapshot = json_object_array_get_idx(all, i);
-        const char *id = bf_cloud_id(snapshot, "id");
-
-        if (id && bf_cloud_is_tagged(snapshot, NULL, BF_CLOUD_ADOPTION_KIND) &&
-            bf_cinder_delete_snapshot(cloud, id, err) < 0)
-            return -1;
-    }
     return 0;
 }

@@ -8,7 +8,8 @@
 #include "base/text.h"
 #include "connectors/openstack/place.h"
 
-#define MADE_MS (UINT64_C(30) * 1000)
+#define CONNECTION_MS (UINT64_C(20) * 1000)
+#define CONNECTION_PAUSE_MS 500
 #define SETTLE_MS (UINT64_C(2) * 60 * 1000)
 #define DELETE_MS (UINT64_C(5) * 60 * 1000)
 
@@ -33,13 +34,13 @@ static struct json_object *wrap(const char *name, struct json_object *content)
     return object;
 }
 
-/* Ours are those without an instance; other's: with one. */
-static int own_attachments(struct bf_cloud *cloud, const char *volume_id,
-                           struct json_object **ret_attachments, struct bf_error *err)
+/* Ours are those without an instance; other's, mostly Nova's: with one. */
+static int attachments(struct bf_cloud *cloud, const char *volume_id, bool own,
+                       struct json_object **ret_attachments, struct bf_error *err)
 {
     bf_auto_free char *path = bf_xasprintf("/attachments/detail?volume_id=%s", volume_id);
     bf_auto_json *all = NULL;
-    bf_auto_json *own = json_object_new_array();
+    bf_auto_json *some = json_object_new_array();
 
     if (bf_cloud_collect(cloud,
                          &(struct bf_cloud_request){
@@ -50,10 +51,10 @@ static int own_attachments(struct bf_cloud *cloud, const char *volume_id,
         struct json_object *attachment = json_object_array_get_idx(all, i);
 
         if (bf_streq(bf_cloud_text(attachment, "volume_id"), volume_id) &&
-            !bf_cloud_text(attachment, "instance") && bf_cloud_id(attachment, "id"))
-            json_object_array_add(own, json_object_get(attachment));
+            own == !bf_cloud_text(attachment, "instance") && bf_cloud_id(attachment, "id"))
+            json_object_array_add(some, json_object_get(attachment));
     }
-    *ret_attachments = bf_steal(own);
+    *ret_attachments = bf_steal(some);
     return 0;
 }
 
@@ -73,24 +74,41 @@ int bf_cinder_volume(struct bf_cloud *cloud, const char *id, struct json_object 
     return 0;
 }
 
-int bf_cinder_find_volume(struct bf_cloud *cloud, const char *tag, const char *kind,
-                          struct json_object **ret_volume, struct bf_error *err)
+int bf_cinder_find_volumes(struct bf_cloud *cloud, const char *tag, const char *kind,
+                           struct json_object **ret_volumes, struct bf_error *err)
 {
     bf_auto_free char *filter = bf_xasprintf("{'" BF_CLOUD_TAG_KEY "':'%s'}", tag);
     bf_auto_free char *escaped = bf_cloud_escape(filter);
     bf_auto_free char *path = bf_xasprintf("/volumes/detail?metadata=%s", escaped);
-    bf_auto_json *volumes = NULL;
+    bf_auto_json *all = NULL;
+    bf_auto_json *found = json_object_new_array();
 
     if (bf_cloud_collect(cloud,
                          &(struct bf_cloud_request){
                              .service = BF_CLOUD_VOLUME, .path = path, .minor = BF_CINDER_MINOR},
-                         "volumes", &volumes, err) < 0)
+                         "volumes", &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(all); i++) {
+        struct json_object *volume = json_object_array_get_idx(all, i);
+
+        if (bf_cloud_is_tagged(volume, tag, kind))
+            json_object_array_add(found, json_object_get(volume));
+    }
+    *ret_volumes = bf_steal(found);
+    return 0;
+}
+
+int bf_cinder_find_volume(struct bf_cloud *cloud, const char *tag, const char *kind,
+                          struct json_object **ret_volume, struct bf_error *err)
+{
+    bf_auto_json *volumes = NULL;
+
+    if (bf_cinder_find_volumes(cloud, tag, kind, &volumes, err) < 0)
         return -1;
     for (size_t i = 0; i < json_object_array_length(volumes); i++) {
         struct json_object *volume = json_object_array_get_idx(volumes, i);
 
-        if (bf_cloud_is_tagged(volume, tag, kind) &&
-            !bf_streq(bf_cloud_text(volume, "status"), "deleting")) {
+        if (!bf_streq(bf_cloud_text(volume, "status"), "deleting")) {
             *ret_volume = json_object_get(volume);
             return 0;
         }
@@ -181,47 +199,6 @@ int bf_cinder_make_volume(struct bf_cloud *cloud, const char *tag, const char *k
     return await_new(cloud, id, ret_volume, err);
 }
 
-/* Has it just come to rest? */
-static bool await_made(struct bf_cloud *cloud, const char *path, const char *object)
-{
-    static const char *const rest[] = {"available", "error", "in-use", NULL};
-    static const char *const going[] = {"creating", "downloading", "uploading", NULL};
-    bf_auto_error ignored = BF_ERROR_INIT;
-    struct bf_cloud_wait wait = {.request = {.service = BF_CLOUD_VOLUME, .path = path},
-                                 .object = object,
-                                 .what = path,
-                                 .wanted = rest,
-                                 .going = going,
-                                 .deadline_ms = MADE_MS};
-
-    wait.request.minor = BF_CINDER_MINOR;
-    return bf_cloud_wait(cloud, &wait, NULL, &ignored) == 0;
-}
-
-int bf_cinder_ask_delete(struct bf_cloud *cloud, const char *path, const char *object,
-                         enum bf_error_code missing, struct bf_error *err)
-{
-    struct bf_cloud_request request = {.service = BF_CLOUD_VOLUME,
-                                       .method = "DELETE",
-                                       .path = path,
-                                       .minor = BF_CINDER_MINOR,
-                                       .missing = missing};
-
-    if (bf_cloud_call(cloud, &request, NULL, err) == 0)
-        return 0;
-    if (cloud->status != 400)
-        return -1;
-    if (await_made(cloud, path, object)) {
-        bf_error_clear(err);
-        if (bf_cloud_call(cloud, &request, NULL, err) == 0)
-            return 0;
-        if (cloud->status != 400)
-            return -1;
-    }
-    bf_error_recode(err, BF_E_IN_USE); /* it has snapshots or clones, or it is stuck */
-    return -1;
-}
-
 /* Deleting a volume whose image somebody has open, or had open when he died half a minute ago,
  * makes Cinder move the image to RBD's trash, where it stays for ever and keeps its parent's
  * snapshot.  We may be that somebody only where we hold the volume. */
@@ -232,7 +209,7 @@ static int settle(struct bf_cloud *cloud, const char *id, struct bf_error *err)
     bf_auto_json *connection = NULL;
     bf_auto_rbd_place place = {0};
 
-    if (own_attachments(cloud, id, &own, err) < 0)
+    if (attachments(cloud, id, true, &own, err) < 0)
         return -1;
     if (json_object_array_length(own) == 0)
         return 0;
@@ -251,27 +228,31 @@ static int settle(struct bf_cloud *cloud, const char *id, struct bf_error *err)
 
 int bf_cinder_delete_volume(struct bf_cloud *cloud, const char *id, struct bf_error *err)
 {
-    static const char *const going[] = {"deleting", NULL};
     bf_auto_free char *path = bf_xasprintf("/volumes/%s", id);
-    bf_auto_free char *what = bf_xasprintf("volume %s", id);
+    bool stays;
 
-    if (settle(cloud, id, err) < 0 || bf_cinder_let_go(cloud, id, err) < 0 ||
-        bf_cinder_ask_delete(cloud, path, "volume", BF_E_VOLUME_GONE, err) < 0) {
-        if (err->code != BF_E_VOLUME_GONE)
-            return -1;
-        bf_error_clear(err);
-        return 0;
-    }
-    return bf_cloud_wait(
+    if (settle(cloud, id, err) < 0 || bf_cinder_let_go(cloud, id, err) < 0)
+        return -1;
+    return bf_cinder_remove(
         cloud,
-        &(struct bf_cloud_wait){
-            .request = {.service = BF_CLOUD_VOLUME, .path = path, .minor = BF_CINDER_MINOR},
-            .object = "volume",
-            .what = what,
-            .going = going,
-            .gone = true,
-            .deadline_ms = DELETE_MS},
-        NULL, err);
+        &(struct bf_cinder_removal){.path = path, .object = "volume", .deadline_ms = DELETE_MS},
+        &stays, err);
+}
+
+int bf_cinder_delete_volumes(struct bf_cloud *cloud, const char *tag, const char *kind,
+                             struct bf_error *err)
+{
+    bf_auto_json *volumes = NULL;
+
+    if (bf_cinder_find_volumes(cloud, tag, kind, &volumes, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(volumes); i++) {
+        const char *id = bf_cloud_id(json_object_array_get_idx(volumes, i), "id");
+
+        if (id && bf_cinder_delete_volume(cloud, id, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 int bf_cinder_action(struct bf_cloud *cloud, const char *id, const char *name,
@@ -381,21 +362,77 @@ int bf_cinder_connection(struct bf_cloud *cloud, const char *attachment_id,
     return 0;
 }
 
+/* How an attachment reaches its volume.  One that was asked for by a process that was killed may be
+ * on its way still. */
+static int await_connection(struct bf_cloud *cloud, const char *attachment_id,
+                            struct json_object **ret_connection, struct bf_error *err)
+{
+    struct bf_deadline deadline = bf_deadline_in(CONNECTION_MS);
+
+    while (bf_cinder_connection(cloud, attachment_id, ret_connection, err) < 0) {
+        if (err->code != BF_E_PLATFORM_PRIVILEGE || cloud->status != 200 ||
+            bf_deadline_passed(deadline))
+            return -1;
+        bf_error_clear(err);
+        if (bf_platform_pause(&cloud->base, CONNECTION_PAUSE_MS, (struct bf_deadline){0}, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Ours, or one that a killed process asked for, also in this very moment; none: NULL. */
+static int find_own(struct bf_cloud *cloud, const char *id, char **ret_attachment,
+                    struct bf_error *err)
+{
+    bf_auto_json *own = NULL;
+
+    if (attachments(cloud, id, true, &own, err) < 0)
+        return -1;
+    *ret_attachment = json_object_array_length(own)
+                          ? bf_xstrdup(bf_cloud_id(json_object_array_get_idx(own, 0), "id"))
+                          : NULL;
+    return 0;
+}
+
+static int need_own(struct bf_cloud *cloud, const char *id, char **ret_attachment,
+                    struct bf_error *err)
+{
+    bf_auto_error refused = BF_ERROR_INIT;
+
+    if (find_own(cloud, id, ret_attachment, err) < 0)
+        return -1;
+    if (*ret_attachment || attach(cloud, id, ret_attachment, &refused) == 0)
+        return 0;
+    if (refused.code == BF_E_IN_USE && find_own(cloud, id, ret_attachment, err) < 0)
+        return -1;
+    if (*ret_attachment)
+        return 0;
+    bf_error_move(err, &refused);
+    return -1;
+}
+
 int bf_cinder_hold(struct bf_cloud *cloud, const char *id, struct json_object **ret_connection,
                    struct bf_error *err)
 {
-    bf_auto_json *own = NULL;
     bf_auto_free char *attachment = NULL;
+    bf_auto_json *connection = NULL;
 
-    if (own_attachments(cloud, id, &own, err) < 0)
+    if (need_own(cloud, id, &attachment, err) < 0 ||
+        await_connection(cloud, attachment, &connection, err) < 0 ||
+        complete(cloud, id, attachment, err) < 0)
+        return bf_fail_in(err, "holding volume %s", id);
+    *ret_connection = bf_steal(connection);
+    return 0;
+}
+
+int bf_cinder_is_taken(struct bf_cloud *cloud, const char *id, bool *ret_taken,
+                       struct bf_error *err)
+{
+    bf_auto_json *others = NULL;
+
+    if (attachments(cloud, id, false, &others, err) < 0)
         return -1;
-    if (json_object_array_length(own) > 0)
-        attachment = bf_xstrdup(bf_cloud_id(json_object_array_get_idx(own, 0), "id"));
-    else if (attach(cloud, id, &attachment, err) < 0)
-        return bf_fail_in(err, "holding volume %s", id);
-    if (complete(cloud, id, attachment, err) < 0 ||
-        bf_cinder_connection(cloud, attachment, ret_connection, err) < 0)
-        return bf_fail_in(err, "holding volume %s", id);
+    *ret_taken = json_object_array_length(others) > 0;
     return 0;
 }
 
@@ -403,7 +440,7 @@ int bf_cinder_let_go(struct bf_cloud *cloud, const char *id, struct bf_error *er
 {
     bf_auto_json *own = NULL;
 
-    if (own_attachments(cloud, id, &own, err) < 0)
+    if (attachments(cloud, id, true, &own, err) < 0)
         return -1;
     for (size_t i = 0; i < json_object_array_length(own); i++) {
         bf_auto_free char *path =

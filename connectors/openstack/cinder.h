@@ -13,7 +13,10 @@
 /* Volumes. */
 int bf_cinder_volume(struct bf_cloud *cloud, const char *id, struct json_object **ret_volume,
                      struct bf_error *err); /* gone: BF_E_VOLUME_GONE */
-/* By our tag and kind; none: 0 and NULL. */
+/* All of our tag and kind, also those on their way out.  An array. */
+int bf_cinder_find_volumes(struct bf_cloud *cloud, const char *tag, const char *kind,
+                           struct json_object **ret_volumes, struct bf_error *err);
+/* One of them that is to stay; none: 0 and NULL. */
 int bf_cinder_find_volume(struct bf_cloud *cloud, const char *tag, const char *kind,
                           struct json_object **ret_volume, struct bf_error *err);
 /* POST with the members given, or what an earlier call with the tag made; waits until it is there.
@@ -23,11 +26,21 @@ int bf_cinder_make_volume(struct bf_cloud *cloud, const char *tag, const char *k
                           struct bf_error *err);
 /* With our attachments.  It has snapshots, or somebody else uses it: BF_E_IN_USE. */
 int bf_cinder_delete_volume(struct bf_cloud *cloud, const char *id, struct bf_error *err);
-/* DELETE of "/volumes/ID" or "/snapshots/ID" (object: "volume", "snapshot").  Cinder refuses while
- * a thing is still being made: that is waited for, but not longer than half a minute, as it may be
- * stuck. */
-int bf_cinder_ask_delete(struct bf_cloud *cloud, const char *path, const char *object,
-                         enum bf_error_code missing, struct bf_error *err);
+/* All of this tag and kind: a request of a process that was killed may have made another one. */
+int bf_cinder_delete_volumes(struct bf_cloud *cloud, const char *tag, const char *kind,
+                             struct bf_error *err);
+/* removal.c: ask, unless it is on its way out already, and wait until it is gone; also when there
+ * was none.  Cinder refuses while a thing is still being made: that is waited for, but not longer
+ * than half a minute, as it may be stuck.  Refused for good: BF_E_IN_USE. */
+struct bf_cinder_removal {
+    const char *path;   /* "/volumes/ID" or "/snapshots/ID" */
+    const char *object; /* "volume" or "snapshot" */
+    const char *action; /* instead of DELETE; NULL: DELETE */
+    const char *stays;  /* the status of one that Cinder keeps after all, silently; NULL: none */
+    uint64_t deadline_ms;
+};
+int bf_cinder_remove(struct bf_cloud *cloud, const struct bf_cinder_removal *removal,
+                     bool *ret_stays, struct bf_error *err);
 /* Wait until a volume has one of the statuses `wanted`, as long as it has one of `going`; each list
  * ends with NULL. */
 struct bf_cinder_wait {
@@ -60,6 +73,10 @@ int bf_cinder_connection(struct bf_cloud *cloud, const char *attachment_id,
 /* Remove attachments without an instance; the volume is available afterwards. */
 int bf_cinder_let_go(struct bf_cloud *cloud, const char *id, struct bf_error *err);
 
+/* Does a server have it, or is one taking it or giving it back? */
+int bf_cinder_is_taken(struct bf_cloud *cloud, const char *id, bool *ret_taken,
+                       struct bf_error *err);
+
 /* Snapshots. */
 /* All of a volume (NULL: all of the project). */
 int bf_cinder_snapshots(struct bf_cloud *cloud, const char *volume_id,
@@ -76,3 +93,6 @@ int bf_cinder_wait_snapshot(struct bf_cloud *cloud, const char *id,
                             struct json_object **ret_snapshot, struct bf_error *err);
 /* Clones hang on it: BF_E_IN_USE. */
 int bf_cinder_delete_snapshot(struct bf_cloud *cloud, const char *id, struct bf_error *err);
+/* Those of ours of a volume, with this tag and of this kind (NULL: any). */
+int bf_cinder_delete_snapshots(struct bf_cloud *cloud, const char *volume_id, const char *tag,
+                               const char *kind, struct bf_error *err);

@@ -11,6 +11,7 @@
 #include "connectors/openstack/refs.h"
 #include "connectors/openstack/serve.h"
 #include "connectors/openstack/target.h"
+#include "connectors/openstack/volumes.h"
 
 #define GIB (UINT64_C(1) << 30)
 
@@ -102,7 +103,9 @@ int bf_cloud_delete_clone(struct bf_platform *platform, const char *clone_ref, s
     if (bf_cloud_ref_id(clone_ref, "volume", &id, err) < 0 ||
         bf_cloud_mover_release_id(bf_cloud_of(platform), id, err) < 0)
         return -1;
-    return bf_cinder_delete_volume(bf_cloud_of(platform), id, err);
+    if (bf_cinder_delete_volume(bf_cloud_of(platform), id, err) < 0)
+        return -1;
+    return bf_cloud_delete_others(bf_cloud_of(platform), clone_ref, BF_CLOUD_CLONE_KIND, err);
 }
 
 /* The boot volume of a machine that boots from an image of it. */

@@ -81,7 +81,8 @@ struct bf_cloud {
     char *project_id; /* of the token */
     bool admin;       /* the token has a role "admin" */
     struct bf_cloud_endpoint endpoints[BF_CLOUD_SERVICE_MAX];
-    int status; /* HTTP status of the last answer; 0: there was none */
+    int status;        /* HTTP status of the last answer; 0: there was none */
+    bool server_asked; /* a server was asked for and Nova's answer is not known: it may come up */
     unsigned serial;
 };
 

@@ -24,7 +24,6 @@
 #include "connectors/openstack/refs.h"
 #include "connectors/openstack/target.h"
 
-#define BUILD_MS (UINT64_C(15) * 60 * 1000)
 #define NAME_MAX_BYTES 200
 
 /* --- ports --- */
@@ -61,6 +60,40 @@ static const char *port_named(struct json_object *ports, const char *name)
     return NULL;
 }
 
+/* The address of a port that was asked for by a process that was killed is taken as soon as the
+ * port is listed. */
+static int need_port(struct bf_cloud *cloud, const struct bf_launch_request *request,
+                     const struct bf_launch_nic *nic, const char *name, struct json_object *ids,
+                     struct bf_error *err)
+{
+    bf_auto_error refused = BF_ERROR_INIT;
+    bf_auto_json *network = NULL;
+    bf_auto_json *port = NULL;
+    bf_auto_json *present = NULL;
+
+    if (bf_neutron_network(cloud, nic->network, &network, err) < 0)
+        return -1;
+    struct bf_neutron_port wanted = {.name = name,
+                                     .network_id = bf_cloud_id(network, "id"),
+                                     .mac = nic->nic->mac,
+                                     .addresses = nic->nic->addresses,
+                                     .security_groups = request->security_groups};
+    if (bf_neutron_create_port(cloud, &wanted, &port, &refused) == 0) {
+        json_object_array_add(ids, json_object_new_string(bf_cloud_id(port, "id")));
+        return 0;
+    }
+    if (refused.code == BF_E_EXISTS &&
+        bf_cloud_launch_ports(cloud, request->tag, &present, err) < 0)
+        return -1;
+    const char *id = present ? port_named(present, name) : NULL;
+    if (!id) {
+        bf_error_move(err, &refused);
+        return bf_fail_in(err, "network '%s'", nic->network);
+    }
+    json_object_array_add(ids, json_object_new_string(id));
+    return 0;
+}
+
 static int create_ports(struct bf_cloud *cloud, const struct bf_launch_request *request,
                         struct json_object *ref, struct bf_error *err)
 {
@@ -74,22 +107,11 @@ static int create_ports(struct bf_cloud *cloud, const struct bf_launch_request *
         const struct bf_launch_nic *nic = &request->nics[i];
         bf_auto_free char *name = bf_xasprintf("%s-%zu", request->tag, i);
         const char *id = port_named(present, name);
-        bf_auto_json *network = NULL;
-        bf_auto_json *port = NULL;
 
-        if (!id) {
-            if (bf_neutron_network(cloud, nic->network, &network, err) < 0)
-                return -1;
-            struct bf_neutron_port wanted = {.name = name,
-                                             .network_id = bf_cloud_id(network, "id"),
-                                             .mac = nic->nic->mac,
-                                             .addresses = nic->nic->addresses,
-                                             .security_groups = request->security_groups};
-            if (bf_neutron_create_port(cloud, &wanted, &port, err) < 0)
-                return bf_fail_in(err, "network '%s'", nic->network);
-            id = bf_cloud_id(port, "id");
-        }
-        json_object_array_add(ids, json_object_new_string(id));
+        if (id)
+            json_object_array_add(ids, json_object_new_string(id));
+        else if (need_port(cloud, request, nic, name, ids, err) < 0)
+            return -1;
     }
     return 0;
 }
@@ -263,164 +285,4 @@ int bf_cloud_machine_id(struct bf_platform *platform, const char *machine_ref, c
     (void)err;
     *ret_id = bf_xstrdup(machine_ref);
     return 0;
-}
-
-/* --- start --- */
-
-int bf_cloud_launch_parse(const char *machine_ref, struct json_object **ret_ref,
-                          const char **ret_tag, struct bf_error *err)
-{
-    if (bf_cloud_ref_parse(machine_ref, ret_ref, err) < 0)
-        return -1;
-    *ret_tag = bf_cloud_text(*ret_ref, "tag");
-    if (!*ret_tag || !bf_tag_valid(*ret_tag))
-        return bf_fail(err, BF_E_BAD_JSON, 0, "stored reference: no usable \"tag\"");
-    return 0;
-}
-
-int bf_cloud_launch_server(struct bf_cloud *cloud, const char *machine_ref, char **ret_server_id,
-                           struct bf_error *err)
-{
-    bf_auto_json *ref = NULL;
-    bf_auto_json *servers = NULL;
-    const char *tag;
-
-    if (bf_cloud_launch_parse(machine_ref, &ref, &tag, err) < 0 ||
-        bf_nova_tagged(cloud, tag, &servers, err) < 0)
-        return -1;
-    *ret_server_id = json_object_array_length(servers)
-                         ? bf_xstrdup(bf_cloud_id(json_object_array_get_idx(servers, 0), "id"))
-                         : NULL;
-    return 0;
-}
-
-/* image NULL: the boot volume is booted itself. */
-static struct json_object *block_devices(struct json_object *volumes, const char *image)
-{
-    struct json_object *devices = json_object_new_array();
-
-    for (size_t i = 0; i < json_object_array_length(volumes); i++) {
-        struct json_object *volume = json_object_array_get_idx(volumes, i);
-        struct json_object *device = json_object_new_object();
-        bool boot = bf_cloud_bool(volume, "boot"), local = boot && image;
-
-        bf_json_add_string(device, "uuid", local ? image : bf_cloud_id(volume, "id"));
-        bf_json_add_string(device, "source_type", local ? "image" : "volume");
-        bf_json_add_string(device, "destination_type", local ? "local" : "volume");
-        bf_json_add_string(device, "disk_bus", bf_cloud_text(volume, "bus"));
-        bf_json_add_i64(device, "boot_index", boot ? 0 : -1);
-        bf_json_add_bool(device, "delete_on_termination", local);
-        json_object_array_add(devices, device);
-    }
-    return devices;
-}
-
-static struct json_object *networks(struct json_object *ports)
-{
-    struct json_object *list;
-
-    if (json_object_array_length(ports) == 0)
-        return json_object_new_string("none");
-    list = json_object_new_array();
-    for (size_t i = 0; i < json_object_array_length(ports); i++) {
-        struct json_object *port = json_object_new_object();
-
-        json_object_object_add(port, "port", json_object_get(json_object_array_get_idx(ports, i)));
-        json_object_array_add(list, port);
-    }
-    return list;
-}
-
-static struct json_object *server_body(const struct bf_cloud *cloud, struct json_object *ref,
-                                       const char *tag)
-{
-    struct json_object *body = json_object_new_object();
-    struct json_object *server = json_object_new_object();
-    struct json_object *metadata = bf_cloud_metadata(tag, BF_CLOUD_MACHINE_KIND);
-    struct json_object *tags = json_object_new_array();
-    const char *image = bf_cloud_id(ref, "image");
-
-    json_object_object_add(body, "server", server);
-    if (image)
-        bf_json_add_string(server, "imageRef", image);
-    bf_json_add_string(server, "name", bf_cloud_text(ref, "name"));
-    bf_json_add_string(server, "flavorRef", bf_cloud_id(ref, "flavor"));
-    if (bf_cloud_bool(ref, "drill"))
-        bf_json_add_string(metadata, "blockferry_drill", "yes");
-    json_object_object_add(server, "metadata", metadata);
-    json_object_array_add(tags, json_object_new_string(tag));
-    json_object_object_add(server, "tags", tags);
-    json_object_object_add(server, "networks", networks(bf_cloud_at(ref, "ports")));
-    json_object_object_add(server, "block_device_mapping_v2",
-                           block_devices(bf_cloud_at(ref, "volumes"), image));
-    if (cloud->conf.config_drive)
-        bf_json_add_bool(server, "config_drive", true);
-    return body;
-}
-
-static int boot(struct bf_cloud *cloud, struct json_object *ref, const char *tag, char **ret_id,
-                struct bf_error *err)
-{
-    bf_auto_json *body = server_body(cloud, ref, tag);
-    bf_auto_json *answer = NULL;
-    const char *id;
-
-    if (bf_cloud_call(cloud,
-                      &(struct bf_cloud_request){.service = BF_CLOUD_COMPUTE,
-                                                 .method = "POST",
-                                                 .path = "/servers",
-                                                 .minor = BF_NOVA_MINOR,
-                                                 .body = body},
-                      &answer, err) < 0 ||
-        bf_cloud_need_id(answer, "server/id", &id, err) < 0) {
-        if (err->code == BF_E_PLATFORM_ERROR || err->code == BF_E_IN_USE)
-            bf_error_recode(err, BF_E_LAUNCH_FAILED);
-        return -1;
-    }
-    *ret_id = bf_xstrdup(id);
-    return 0;
-}
-
-/* A server in an error is of no use, and keeps its volumes. */
-int bf_cloud_launch_remove_servers(struct bf_cloud *cloud, struct json_object *servers,
-                                   const char *status, struct bf_error *err)
-{
-    for (size_t i = 0; i < json_object_array_length(servers); i++) {
-        struct json_object *server = json_object_array_get_idx(servers, i);
-
-        if ((!status || bf_streq(bf_cloud_text(server, "status"), status)) &&
-            bf_nova_delete(cloud, bf_cloud_id(server, "id"), err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-int bf_cloud_launch_start(struct bf_cloud *cloud, const char *machine_ref, struct bf_error *err)
-{
-    bf_auto_json *ref = NULL;
-    bf_auto_json *servers = NULL;
-    bf_auto_free char *id = NULL;
-    const char *tag;
-
-    if (bf_cloud_launch_parse(machine_ref, &ref, &tag, err) < 0 ||
-        bf_nova_tagged(cloud, tag, &servers, err) < 0 ||
-        bf_cloud_launch_remove_servers(cloud, servers, "ERROR", err) < 0)
-        return -1;
-    for (size_t i = 0; i < json_object_array_length(servers) && !id; i++) {
-        struct json_object *server = json_object_array_get_idx(servers, i);
-
-        if (!bf_streq(bf_cloud_text(server, "status"), "ERROR"))
-            id = bf_xstrdup(bf_cloud_id(server, "id"));
-    }
-    if (!id && boot(cloud, ref, tag, &id, err) < 0)
-        return -1;
-    if (bf_nova_wait(cloud, id, "ACTIVE", BUILD_MS, err) == 0)
-        return 0;
-    if (err->code == BF_E_PLATFORM_ERROR) {
-        bf_auto_error ignored = BF_ERROR_INIT;
-
-        bf_error_recode(err, BF_E_LAUNCH_FAILED);
-        (void)bf_nova_delete(cloud, id, &ignored);
-    }
-    return -1;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What launch.c and launch_end.c share of a launched machine. */
+/* What launch.c, launch_start.c and launch_end.c share of a launched machine. */
 #pragma once
 
 #include "connectors/openstack/cloud.h"
@@ -13,3 +13,6 @@ int bf_cloud_launch_ports(struct bf_cloud *cloud, const char *tag, struct json_o
 /* Those in this status (NULL: all).  A server in an error is of no use, and keeps its volumes. */
 int bf_cloud_launch_remove_servers(struct bf_cloud *cloud, struct json_object *servers,
                                    const char *status, struct bf_error *err);
+/* Does a server have one of the machine's volumes, or is one taking it or giving it back? */
+int bf_cloud_launch_is_taken(struct bf_cloud *cloud, struct json_object *ref, bool *ret_taken,
+                             struct bf_error *err);

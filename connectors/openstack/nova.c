@@ -48,6 +48,21 @@ int bf_nova_list(struct bf_cloud *cloud, bf_cloud_item_fn *fn, void *user, struc
     return bf_cloud_list(cloud, &request, "servers", fn, user, err);
 }
 
+/* By its metadata, or by Nova's own tag: of a machine that was handed over in part that is left.
+ * Both are looked for here, as a cloud may not know the filter. */
+static bool is_of_tag(struct json_object *server, const char *tag)
+{
+    struct json_object *tags = bf_cloud_at(server, "tags");
+
+    if (bf_cloud_is_tagged(server, tag, NULL))
+        return true;
+    for (size_t i = 0;
+         json_object_is_type(tags, json_type_array) && i < json_object_array_length(tags); i++)
+        if (bf_streq(json_object_get_string(json_object_array_get_idx(tags, i)), tag))
+            return true;
+    return false;
+}
+
 int bf_nova_tagged(struct bf_cloud *cloud, const char *tag, struct json_object **ret_servers,
                    struct bf_error *err)
 {
@@ -61,7 +76,7 @@ int bf_nova_tagged(struct bf_cloud *cloud, const char *tag, struct json_object *
     for (size_t i = 0; i < json_object_array_length(all); i++) {
         struct json_object *server = json_object_array_get_idx(all, i);
 
-        if (bf_cloud_is_tagged(server, tag, NULL) && bf_cloud_id(server, "id"))
+        if (is_of_tag(server, tag) && bf_cloud_id(server, "id"))
             json_object_array_add(ours, json_object_get(server));
     }
     *ret_servers = bf_steal(ours);
@@ -275,7 +290,11 @@ int bf_cloud_power_on(struct bf_platform *platform, const char *machine_id, stru
         return -1;
     if (!server || (is_launch(machine_id) && !bf_streq(bf_cloud_text(server, "status"), "SHUTOFF")))
         return is_launch(machine_id) ? bf_cloud_launch_start(cloud, machine_id, err) : 0;
-    if (bf_nova_power_of(server) == BF_POWER_ON)
+    /* A stop that was not waited for to the end: Nova switches it off after all. */
+    if (bf_streq(bf_cloud_text(server, "OS-EXT-STS:task_state"), "powering-off")) {
+        if (bf_nova_wait(cloud, id, "SHUTOFF", STOP_MS, err) < 0)
+            return -1;
+    } else if (bf_nova_power_of(server) == BF_POWER_ON)
         return 0;
     bool paused = bf_streq(bf_cloud_text(server, "status"), "PAUSED");
     bool suspended = bf_streq(bf_cloud_text(server, "status"), "SUSPENDED");

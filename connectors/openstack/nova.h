@@ -40,7 +40,7 @@ int bf_cloud_shut_down(struct bf_platform *platform, const char *machine_id,
 int bf_cloud_power_off(struct bf_platform *platform, const char *machine_id, struct bf_error *err);
 int bf_cloud_power_on(struct bf_platform *platform, const char *machine_id, struct bf_error *err);
 
-/* launch.c: the server of a launch, or NULL when it was not started yet. */
+/* launch_start.c: the server of a launch, or NULL when it was not started yet. */
 int bf_cloud_launch_server(struct bf_cloud *cloud, const char *machine_ref, char **ret_server_id,
                            struct bf_error *err);
 int bf_cloud_launch_start(struct bf_cloud *cloud, const char *machine_ref, struct bf_error *err);

@@ -226,7 +226,7 @@ int bf_cloud_drop_round(struct bf_platform *platform, const char *volume_ref, co
     if (bf_cinder_find_snapshot(cloud, id, tag, &made, err) < 0 ||
         bf_cloud_mover_release(cloud, volume, err) < 0 ||
         (made && bf_cloud_volume_ready(cloud, id, &was_let_go, err) < 0) ||
-        (made && bf_cloud_volume_delete_points(cloud, id, tag, err) < 0))
+        (made && bf_cinder_delete_snapshots(cloud, id, tag, NULL, err) < 0))
         return -1;
     if (!made && !bf_streq(round, tag))
         return 0;
@@ -284,12 +284,18 @@ int bf_cloud_delete_point(struct bf_platform *platform, const char *volume_ref,
     struct bf_cloud *cloud = bf_cloud_of(platform);
     bf_auto_free char *id = NULL;
     bf_auto_free char *snapshot = NULL;
+    bf_auto_json *ref = NULL;
     bool was_let_go = false;
 
     if (bf_cloud_ref_id(point_ref, "snapshot", &snapshot, err) < 0 ||
+        bf_cloud_ref_parse(point_ref, &ref, err) < 0 ||
         bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0 ||
         bf_cloud_volume_ready(cloud, id, &was_let_go, err) < 0 ||
         bf_cinder_delete_snapshot(cloud, snapshot, err) < 0)
+        return -1;
+    /* As bf_cloud_delete_others(). */
+    const char *tag = bf_cloud_text(ref, "tag");
+    if (tag && bf_cinder_delete_snapshots(cloud, id, tag, BF_CLOUD_POINT_KIND, err) < 0)
         return -1;
     return bf_cloud_volume_hold_again(cloud, id, was_let_go, err);
 }

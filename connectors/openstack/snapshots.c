@@ -106,31 +106,33 @@ int bf_cinder_wait_snapshot(struct bf_cloud *cloud, const char *id,
  * without a word: so "available" after the request means that something hangs on it. */
 int bf_cinder_delete_snapshot(struct bf_cloud *cloud, const char *id, struct bf_error *err)
 {
-    static const char *const back[] = {"available", NULL};
-    static const char *const going[] = {"deleting", NULL};
     bf_auto_free char *path = bf_xasprintf("/snapshots/%s", id);
-    bf_auto_free char *what = bf_xasprintf("snapshot %s", id);
-    struct bf_cloud_request request = {
-        .service = BF_CLOUD_VOLUME, .path = path, .minor = BF_CINDER_MINOR};
-    bf_auto_json *left = NULL;
+    bool stays;
 
-    if (bf_cinder_ask_delete(cloud, path, "snapshot", BF_E_SNAPSHOT_FAILED, err) < 0) {
-        if (cloud->status != 404)
-            return -1;
-        bf_error_clear(err);
-        return 0;
-    }
-    if (bf_cloud_wait(cloud,
-                      &(struct bf_cloud_wait){.request = request,
-                                              .object = "snapshot",
-                                              .what = what,
-                                              .wanted = back,
-                                              .going = going,
-                                              .gone = true,
-                                              .deadline_ms = BF_CINDER_WAIT_MS},
-                      &left, err) < 0)
+    if (bf_cinder_remove(cloud,
+                         &(struct bf_cinder_removal){.path = path,
+                                                     .object = "snapshot",
+                                                     .stays = "available",
+                                                     .deadline_ms = BF_CINDER_WAIT_MS},
+                         &stays, err) < 0)
         return -1;
-    if (left)
-        return bf_fail(err, BF_E_IN_USE, 0, "snapshot %s: volumes were made from it", id);
+    return stays ? bf_fail(err, BF_E_IN_USE, 0, "snapshot %s: volumes were made from it", id) : 0;
+}
+
+int bf_cinder_delete_snapshots(struct bf_cloud *cloud, const char *volume_id, const char *tag,
+                               const char *kind, struct bf_error *err)
+{
+    bf_auto_json *all = NULL;
+
+    if (bf_cinder_snapshots(cloud, volume_id, &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(all); i++) {
+        struct json_object *snapshot = json_object_array_get_idx(all, i);
+        const char *id = bf_cloud_id(snapshot, "id");
+
+        if (id && bf_cloud_is_tagged(snapshot, tag, kind) &&
+            bf_cinder_delete_snapshot(cloud, id, err) < 0)
+            return -1;
+    }
     return 0;
 }

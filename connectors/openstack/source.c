@@ -299,10 +299,14 @@ static int source_drop_baseline(struct bf_platform *platform, const char *machin
         return bf_fail(err, BF_E_BAD_JSON, 0, "stored baseline: no disks or no tag");
     json_object_object_foreach(disks, key, disk)
     {
-        const char *id = bf_cloud_id(disk, "snapshot");
+        const char *id = bf_cloud_id(disk, "snapshot"), *volume = bf_cloud_id(disk, "volume");
         bf_auto_json *snapshot = NULL;
 
-        if (!id)
+        /* All of the tag: a request that was sent when the service was killed may have been carried
+         * out beside the one that was sent again. */
+        if (volume && bf_cinder_delete_snapshots(cloud, volume, tag, NULL, err) < 0)
+            return bf_fail_in(err, "disk %s", key);
+        if (!id || volume)
             continue;
         if (bf_cinder_snapshot(cloud, id, &snapshot, err) < 0)
             return bf_fail_in(err, "disk %s", key);

@@ -83,6 +83,29 @@ static int tell_ports(struct listing *listing, struct bf_error *err)
     return 0;
 }
 
+/* The image that a machine was to boot from (boot_image.c): "<tag> <name>".  One that is called by
+ * a tag alone is part of a snapshot. */
+static int tell_images(struct listing *listing, struct bf_error *err)
+{
+    bf_auto_free char *path = bf_xasprintf("/images?owner=%s", listing->cloud->project_id);
+    bf_auto_json *images = NULL;
+
+    if (!bf_cloud_has(listing->cloud, BF_CLOUD_IMAGE))
+        return 0;
+    if (bf_cloud_collect(listing->cloud,
+                         &(struct bf_cloud_request){.service = BF_CLOUD_IMAGE, .path = path},
+                         "images", &images, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(images); i++) {
+        const char *name = bf_cloud_text(json_object_array_get_idx(images, i), "name");
+        char tag[BF_TAG_LENGTH + 1];
+
+        if (bf_tag_of(name, tag) && name[BF_TAG_LENGTH] == ' ')
+            tell_part(listing, tag, name);
+    }
+    return 0;
+}
+
 static int on_volume(struct json_object *volume, void *user)
 {
     struct listing *listing = user;
@@ -159,6 +182,8 @@ int bf_cloud_tagged(struct bf_platform *platform, bf_tagged_fn *fn, void *user,
     if (bf_nova_list(cloud, on_server, &listing, err) < 0)
         return -1;
     if (!listing.stop && tell_ports(&listing, err) < 0)
+        return -1;
+    if (!listing.stop && tell_images(&listing, err) < 0)
         return -1;
     if (!listing.stop && bf_cloud_list(cloud, &volumes, "volumes", on_volume, &listing, err) < 0)
         return -1;

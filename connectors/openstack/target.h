@@ -79,8 +79,6 @@ int bf_cloud_adopt_volume(struct bf_platform *platform, const struct bf_adopt_re
                           char **ret_ref, struct bf_error *err);
 int bf_cloud_give_back_volume(struct bf_platform *platform, const char *tag, const char *place,
                               struct bf_error *err);
-/* What was noted of an adopted volume for giving it back is of no use any more. */
-int bf_cloud_keep_adopted(struct bf_cloud *cloud, const char *volume_id, struct bf_error *err);
 
 int bf_cloud_create_machine(struct bf_platform *platform, const struct bf_launch_request *request,
                             char **ret_machine_ref, struct bf_error *err);

@@ -18,6 +18,17 @@
 
 /* --- create, grow, delete --- */
 
+int bf_cloud_delete_others(struct bf_cloud *cloud, const char *ref, const char *kind,
+                           struct bf_error *err)
+{
+    bf_auto_json *json = NULL;
+
+    if (bf_cloud_ref_parse(ref, &json, err) < 0)
+        return -1;
+    const char *tag = bf_cloud_text(json, "tag");
+    return tag && bf_tag_valid(tag) ? bf_cinder_delete_volumes(cloud, tag, kind, err) : 0;
+}
+
 void bf_cloud_storage_split(const struct bf_cloud *cloud, const char *storage, char **ret_type,
                             char **ret_zone)
 {
@@ -148,21 +159,21 @@ int bf_cloud_volume_hold_again(struct bf_cloud *cloud, const char *id, bool was_
     return was_let_go ? bf_cinder_hold(cloud, id, &connection, err) : 0;
 }
 
-int bf_cloud_volume_delete_points(struct bf_cloud *cloud, const char *volume_id, const char *tag,
-                                  struct bf_error *err)
+/* Cinder is at it already, as an earlier call asked for it: nothing more is to be done with it. */
+static int is_leaving(struct bf_cloud *cloud, const char *id, bool *ret_leaving,
+                      struct bf_error *err)
 {
-    bf_auto_json *all = NULL;
+    bf_auto_json *volume = NULL;
 
-    if (bf_cinder_snapshots(cloud, volume_id, &all, err) < 0)
-        return -1;
-    for (size_t i = 0; i < json_object_array_length(all); i++) {
-        struct json_object *snapshot = json_object_array_get_idx(all, i);
-        const char *id = bf_cloud_id(snapshot, "id");
-
-        if (id && bf_cloud_is_tagged(snapshot, tag, NULL) &&
-            bf_cinder_delete_snapshot(cloud, id, err) < 0)
-            return -1;
+    *ret_leaving = false;
+    if (bf_cinder_volume(cloud, id, &volume, err) == 0) {
+        *ret_leaving = bf_streq(bf_cloud_text(volume, "status"), "deleting");
+        return 0;
     }
+    if (err->code != BF_E_VOLUME_GONE)
+        return -1;
+    *ret_leaving = true;
+    bf_error_clear(err);
     return 0;
 }
 
@@ -171,18 +182,17 @@ int bf_cloud_delete_volume(struct bf_platform *platform, const char *volume_ref,
 {
     struct bf_cloud *cloud = bf_cloud_of(platform);
     bf_auto_free char *id = NULL;
-    bool was_let_go = false;
+    bool was_let_go = false, leaving;
 
-    if (bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0)
+    if (bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0 ||
+        is_leaving(cloud, id, &leaving, err) < 0)
         return -1;
-    if (bf_cloud_volume_ready(cloud, id, &was_let_go, err) < 0) {
-        if (err->code != BF_E_VOLUME_GONE)
-            return -1;
-        bf_error_clear(err);
-    }
-    if (bf_cloud_volume_delete_points(cloud, id, NULL, err) < 0)
+    if (!leaving && (bf_cloud_volume_ready(cloud, id, &was_let_go, err) < 0 ||
+                     bf_cinder_delete_snapshots(cloud, id, NULL, NULL, err) < 0))
         return -1;
-    return bf_cinder_delete_volume(cloud, id, err);
+    if (bf_cinder_delete_volume(cloud, id, err) < 0)
+        return -1;
+    return bf_cloud_delete_others(cloud, volume_ref, BF_CLOUD_VOLUME_KIND, err);
 }
 
 /* Our notes on a volume or a snapshot; the tag last, by which it is found. */

@@ -12,6 +12,7 @@ int bf_cloud_volume_ready(struct bf_cloud *cloud, const char *id, bool *ret_let_
                           struct bf_error *err);
 int bf_cloud_volume_hold_again(struct bf_cloud *cloud, const char *id, bool was_let_go,
                                struct bf_error *err);
-/* Those of ours with this tag (NULL: all). */
-int bf_cloud_volume_delete_points(struct bf_cloud *cloud, const char *volume_id, const char *tag,
-                                  struct bf_error *err);
+/* What else has the tag of a ref, and this kind: a request that the service sent when it was killed
+ * may have been carried out, and have been sent again. */
+int bf_cloud_delete_others(struct bf_cloud *cloud, const char *ref, const char *kind,
+                           struct bf_error *err);

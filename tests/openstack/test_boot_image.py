@@ -53,8 +53,17 @@ def test_a_local_disk_is_needed(world):
     world.admin.made.append(("compute", f"/flavors/{made['flavor']['id']}"))
 
 
-def test_drill(world):
+def test_flavor_gone(world):
+    """An image is all that was made of the machine when the launch fails: it goes."""
     world.replicate("kvm", NAME, "imaging", NAME, MAP, boot_timeout="60s", shutdown="off", shutdown_timeout="1s")
+    world.daemon.call("PATCH", f"/replications/{NAME}", {"mapping": {**MAP, "flavor": "none such"}})
+    assert world.fails(NAME, "drill")["code"] == "platform-unsupported"
+    world.wait_until(world.settled)
+    assert images(world) == []
+    world.daemon.call("PATCH", f"/replications/{NAME}", {"mapping": {**MAP, "flavor": None}})
+
+
+def test_drill(world):
     world.daemon.do(NAME, "drill")
     assert service.booted(world.daemon.show(NAME)["launch"])
     check_server(world, f"{NAME}-drill")

@@ -209,7 +209,7 @@ def test_mac_taken_on_the_way(world, seeded):
 @pytest.fixture(scope="module")
 def server(world):
     """In the project source, as a source whose addresses are known."""
-    one = world.server_of_sector("addressed", SERVER_MAC, ADDRESS)
+    one = world.server_of_sector("addressed", SERVER_MAC, ADDRESS, metadata={"os_shutdown_timeout": "6"})
     yield one
     world.source.clean()
 
@@ -241,7 +241,83 @@ def test_address_taken_and_subnet_mismatch(world, server):
     last = world.daemon.show("a")["last_round"]
     assert last["kind"] == "compare" and "no delta" in last["disks"][0]["note"], last
     world.check_clean()
+
+
+def test_source_that_stops_too_late(world, server):
+    """Nova's stop cannot be called back: the cutover that did not wait for it starts the source after it."""
+    def source():
+        return world.source.cloud.get("compute", f"/servers/{server[0]}")["server"]
+    world.daemon.call("PATCH", "/replications/a", {"policy": {"shutdown": "ask", "shutdown_timeout": "1s"}})
+    failure = world.fails("a", "cutover", yes=True)
+    assert failure["code"] == "shutdown-refused", failure
+    assert world.daemon.show("a")["state"] == "rolled-back"
+    service.wait_until(lambda: source()["OS-EXT-STS:task_state"] is None, 30, "the source does not come to rest")
+    assert source()["status"] == "ACTIVE"
     world.daemon.do("a", "remove", delete_volumes=True)
+    world.check_clean()
+
+
+# --- killed while the cloud is at it ---
+
+def test_killed_while_cinder_removes(world, seeded):
+    """Cinder refuses to remove what it is removing already, as the killed one asked for: that is waited for."""
+    going = {}
+
+    def begin(handler):
+        going["id"] = handler.path.split("/")[-1]
+        say(world, [going], "deleting")
+        handler.reply(202, [], b"")
+
+    def asked():
+        return [1 for method, path, _ in world.proxy.seen if method == "DELETE" and path.endswith(going["id"])]
+    world.daemon.do(seeded, "drill")
+    rule = world.proxy.rule("DELETE", "/volumes/[^/?]+$", begin)
+    job = world.daemon.verb(seeded, "drill-end")["job"]
+    assert rule.hit.wait(60)
+    world.daemon.kill()
+    world.daemon.start()
+    service.wait_until(lambda: len(asked()) > 1, 60, "the job does not go on")
+    time.sleep(1)
+    say(world, [going], "available")
+    world.admin.cloud.delete("volumev3", f"/volumes/{going['id']}")
+    done = world.daemon.wait_job(seeded, job)
+    assert done["state"] == "done", done
+    world.check_clean()
+
+
+def asked_for_servers(world):
+    return [1 for method, path, _ in world.proxy.seen if (method, path.split("/")[-1]) == ("POST", "servers")]
+
+
+def test_killed_while_nova_is_asked(world, seeded):
+    """Nova makes the server that the killed one asked for just before it is asked again: that one is taken."""
+    late = threading.Event()
+    first = world.proxy.rule("POST", "/servers$", proxy.hold(late))
+    second = world.proxy.rule("POST", "/servers$", proxy.before(lambda: (late.set(), first.hit.wait(60))))
+    job = world.daemon.verb(seeded, "drill")["job"]
+    service.wait_until(lambda: asked_for_servers(world), 60, "no server is asked for")
+    world.daemon.kill()
+    world.daemon.start()
+    done = world.daemon.wait_job(seeded, job)
+    assert done["state"] == "done" and second.hits == 1, done
+    assert len(world.servers(world.target)) == 1
+    world.daemon.do(seeded, "drill-end")
+    world.check_clean()
+
+
+def test_cancelled_while_nova_is_asked(world, seeded):
+    """The server comes up after the service has looked for it: it goes all the same, and then the source runs."""
+    late = threading.Event()
+    first = world.proxy.rule("POST", "/servers$", proxy.hold(late))
+    job = world.daemon.verb(seeded, "cutover", yes=True)["job"]
+    service.wait_until(lambda: asked_for_servers(world), 60, "no server is asked for")
+    look = world.proxy.rule("GET", "/servers/detail.tags=", proxy.after(lambda: (late.set(), first.hit.wait(60))))
+    world.daemon.verb(seeded, "cancel")
+    ended = world.daemon.wait_job(seeded, job)
+    assert look.hits == 1 and ended["error"]["code"] == "cancelled", ended
+    assert world.lab.virsh("domstate", "sector") == "running"
+    assert world.servers(world.target) == {}
+    assert world.daemon.show(seeded)["state"] == "rolled-back"
     world.check_clean()
 
 
