@@ -414,6 +414,18 @@ static void test_job(struct bf_store *store)
         is_string(list[0].replication_id, job.replication_id, "its replication");
     }
     free_job(list, count);
+    if (with_nulls)
+        return;
+    bf_store_job_list_cutovers(store, "r", &list, &count, &err);
+    is_u64(count, 0, "a job of another kind is no cutover");
+    free_job(list, count);
+    free(job.kind);
+    job.kind = text_of("adopt");
+    bf_store_job_put(store, &job, &err);
+    bf_store_job_list_cutovers(store, "r", &list, &count, &err);
+    if (is_u64(count, 1, "one that adopts is"))
+        same_job(&job, &list[0], "a cutover");
+    free_job(list, count);
 }
 
 static void test_ledger(struct bf_store *store)
