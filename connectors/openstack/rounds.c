@@ -202,14 +202,31 @@ int bf_cloud_close_volume(struct bf_target_volume *volume, struct bf_error *err)
     return rc;
 }
 
+/* As the newest point holds it.  None: the next round is full, and knows by the note. */
+static int back_to_newest(struct bf_cloud *cloud, const char *id, const char *tag,
+                          struct bf_error *err)
+{
+    bf_auto_free char *snapshot = NULL;
+    bf_auto_json *volume = NULL;
+    bf_auto_rbd_place place = {0};
+
+    if (newest_point(cloud, id, &snapshot, err) < 0)
+        return -1;
+    if (!snapshot)
+        return set_note(cloud, id, BF_CLOUD_ROUND_KEY, tag, err);
+    if (take(cloud, id, &volume, &place, err) < 0 ||
+        roll_back(cloud, id, place.image ? &place : NULL, snapshot, err) < 0 ||
+        bf_cloud_volume_hold_again(cloud, id, !place.image, err) < 0)
+        return -1;
+    return set_note(cloud, id, BF_CLOUD_ROUND_KEY, NULL, err);
+}
+
 int bf_cloud_drop_round(struct bf_platform *platform, const char *volume_ref, const char *tag,
                         struct bf_error *err)
 {
     struct bf_cloud *cloud = bf_cloud_of(platform);
     bf_auto_free char *id = NULL;
-    bf_auto_free char *snapshot = NULL;
     bf_auto_json *volume = NULL;
-    bf_auto_rbd_place place = {0};
 
     if (bf_cloud_ref_id(volume_ref, "volume", &id, err) < 0)
         return -1;
@@ -220,26 +237,18 @@ int bf_cloud_drop_round(struct bf_platform *platform, const char *volume_ref, co
         return 0;
     }
     /* A point that nobody heard of is the round's as well. */
-    const char *round = bf_cloud_text(volume, "metadata/" BF_CLOUD_ROUND_KEY);
     bf_auto_json *made = NULL;
     bool was_let_go = false;
     if (bf_cinder_find_snapshot(cloud, id, tag, &made, err) < 0 ||
         bf_cloud_mover_release(cloud, volume, err) < 0 ||
-        (made && bf_cloud_volume_ready(cloud, id, &was_let_go, err) < 0) ||
-        (made && bf_cinder_delete_snapshots(cloud, id, tag, NULL, err) < 0))
+        /* Noted first: who is killed while it goes has to find that there is more to do. */
+        (made && (bf_cloud_volume_ready(cloud, id, &was_let_go, err) < 0 ||
+                  set_note(cloud, id, BF_CLOUD_ROUND_KEY, tag, err) < 0 ||
+                  bf_cinder_delete_snapshots(cloud, id, tag, NULL, err) < 0)))
         return -1;
-    if (!made && !bf_streq(round, tag))
+    if (!made && !bf_streq(bf_cloud_text(volume, "metadata/" BF_CLOUD_ROUND_KEY), tag))
         return 0;
-    if (newest_point(cloud, id, &snapshot, err) < 0)
-        return -1;
-    if (!snapshot) /* nothing to go back to: the next round is full, and knows by the note */
-        return set_note(cloud, id, BF_CLOUD_ROUND_KEY, tag, err);
-    json_object_put(bf_steal(volume));
-    if (take(cloud, id, &volume, &place, err) < 0 ||
-        roll_back(cloud, id, place.image ? &place : NULL, snapshot, err) < 0 ||
-        bf_cloud_volume_hold_again(cloud, id, !place.image, err) < 0)
-        return -1;
-    return set_note(cloud, id, BF_CLOUD_ROUND_KEY, NULL, err);
+    return back_to_newest(cloud, id, tag, err);
 }
 
 /* --- points --- */
