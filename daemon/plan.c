@@ -76,7 +76,7 @@ struct json_object *bf_plan_for_launch(const struct bf_inputs *inputs,
     bf_auto_json *plan = parse(inputs);
 
     if (!plan || !is_of(plan, inputs, config) || point < inputs->plan.point_number ||
-        bf_context_bool(plan, "failed"))
+        bf_context_bool(plan, "failed") || bf_context_bool(plan, "partial"))
         return NULL;
     return bf_steal(plan);
 }
@@ -175,13 +175,20 @@ static int sum_rounds(struct bf_service *service, void *user, struct bf_error *e
     return 0;
 }
 
+static bool is_partial(const struct bf_inputs *inputs)
+{
+    bf_auto_json *plan = parse(inputs);
+
+    return plan && bf_context_bool(plan, "partial");
+}
+
 static int is_due(struct bf_job *job, bool *ret_due, struct bf_error *err)
 {
     const struct bf_inputs *inputs = bf_job_inputs(job);
     struct carried carried = {.replication_id = bf_job_replication_id(job),
                               .since = inputs->plan.point_number};
 
-    *ret_due = !bf_plan_is_current(inputs, bf_job_config(job));
+    *ret_due = !bf_plan_is_current(inputs, bf_job_config(job)) || is_partial(inputs);
     if (*ret_due || bf_utc_us() - inputs->plan.made_us < LOOK_AGAIN_US)
         return 0;
     if (bf_job_transaction(job, sum_rounds, &carried, err) != 0)

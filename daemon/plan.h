@@ -10,6 +10,10 @@
  * An inspection that fails leaves a plan with a warning (its error) and method v2v, so that it is
  * not tried with every round; the launch then converts without a plan.
  *
+ * Where the source does not let all disks be read at a time, a check looks at the first disk with
+ * some of the others, then with the next ones, until it finds a system.  That plan is "partial":
+ * the check shows it, the first round makes another, no launch goes by it.
+ *
  * A launch uses it when its inputs are the present ones and the launched point is not older
  * (bf_plan_for_launch()).  A launch that did not boot drops the plan it used: the next one looks.
  *

@@ -195,26 +195,138 @@ int bf_plan_release(struct bf_job *job, struct bf_error *err)
     return bf_plan_undo_snapshot(job, err);
 }
 
+/* Disks of the source's snapshot, in the machine's order. */
+struct look {
+    struct bf_job *job;
+    struct bf_platform *source;
+    const char *ref;
+    const char **keys;
+    struct bf_source_disk **disks; /* NULL: not open */
+    size_t count;
+};
+
+static void close_from(struct look *look, size_t first)
+{
+    for (size_t i = first; i < look->count; i++) {
+        if (look->disks[i])
+            bf_source_close_disk(look->disks[i]);
+        look->disks[i] = NULL;
+    }
+}
+
+/* As many from `first` on as the source lets be read at a time: all, as a rule.  None at all, if
+ * others are open, is no failure either. */
+static int open_from(struct look *look, size_t first, size_t *ret_end, struct bf_error *err)
+{
+    size_t end = first;
+
+    for (; end < look->count; end++) {
+        if (bf_source_open_disk(look->source, look->ref, look->keys[end], &look->disks[end], err) ==
+            0)
+            continue;
+        if (err->code != BF_E_SOURCE_FULL || end == 0)
+            return -1;
+        bf_error_clear(err);
+        break;
+    }
+    *ret_end = end;
+    return 0;
+}
+
+static size_t list_open(const struct look *look, const struct bf_endpoint_spec **specs)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < look->count; i++)
+        if (look->disks[i])
+            specs[count++] = bf_source_disk_spec(look->disks[i]);
+    return count;
+}
+
+/* The plan of a part of the disks tells, but no launch goes by it (daemon/plan.h). */
+static void mark_part(const struct look *look, struct json_object *plan)
+{
+    bf_auto_buf others = {0};
+    bf_auto_free char *found = NULL;
+
+    for (size_t i = 0; i < look->count; i++)
+        if (!look->disks[i])
+            bf_buf_addf(&others, "%s%s", others.length ? ", " : "", look->keys[i]);
+    found = bf_xasprintf("disks %s were not looked at together with the others", others.text);
+    bf_plan_finding(plan, "info", "inspection-part", found, "all disks at a time",
+                    "the source does not let that many disks be read at a time; the first round's "
+                    "point is looked at as a whole",
+                    bf_error_fix(BF_E_SOURCE_FULL));
+    bf_json_add_bool(plan, "partial", true);
+}
+
+/* The next ones, beside the first disk if there is room for that. */
+static int turn_over(struct look *look, size_t first, size_t *end, struct bf_error *err)
+{
+    bool first_stays = first > 1 && look->disks[0];
+
+    close_from(look, first_stays ? 1 : 0);
+    if (open_from(look, first, end, err) != 0)
+        return -1;
+    if (*end > first)
+        return 0;
+    close_from(look, 0); /* others read now what was free before */
+    if (bf_source_open_disk(look->source, look->ref, look->keys[first], &look->disks[first], err) !=
+        0)
+        return -1;
+    *end = first + 1;
+    return 0;
+}
+
+/* The first disk, which most systems start from, with as many of the others as may be read; then
+ * with the next ones, until a system is found.  `end`: behind those that are open now. */
+static int look_by_parts(struct look *look, size_t end, struct bf_error *err)
+{
+    bf_auto_free const struct bf_endpoint_spec **specs = bf_xcalloc(look->count, sizeof(*specs));
+    const size_t most = end;
+
+    for (;;) {
+        bf_auto_json *plan = NULL;
+        bf_auto_error failure = BF_ERROR_INIT;
+
+        if (inspect(look->job, specs, list_open(look, specs), &plan, &failure) != 0 &&
+            (failure.code == BF_E_CANCELLED || bf_job_stopping(look->job))) {
+            bf_error_move(err, &failure);
+            return -1;
+        }
+        if (plan && bf_plan_text(plan, "root")) {
+            mark_part(look, plan);
+            return keep(look->job, plan, 0, &failure, err);
+        }
+        if (end == look->count) {
+            if (!bf_error_is_set(&failure))
+                bf_fail(&failure, BF_E_SOURCE_FULL, 0,
+                        "no system was found on any %zu disks, and not more can be read at a time",
+                        most);
+            return keep(look->job, NULL, 0, &failure, err);
+        }
+        if (turn_over(look, end, &end, err) != 0)
+            return -1;
+    }
+}
+
 static int look_at_source(struct bf_job *job, const char *ref, struct bf_error *err)
 {
-    size_t most = bf_job_inputs(job)->machine->disk_count + 1, count, open = 0;
+    size_t most = bf_job_inputs(job)->machine->disk_count + 1, end = 0;
     bf_auto_free struct bf_source_disk **disks = bf_xcalloc(most, sizeof(*disks));
     bf_auto_free const struct bf_endpoint_spec **specs = bf_xcalloc(most, sizeof(*specs));
     bf_auto_free const char **keys = bf_xcalloc(most, sizeof(*keys));
-    struct bf_platform *source;
-    int r = bf_job_source(job, &source, err);
+    struct look look = {.job = job, .ref = ref, .keys = keys, .disks = disks};
+    int r;
 
-    count = list_keys(job, keys);
-    for (; r == 0 && open < count; open++) {
-        r = bf_source_open_disk(source, ref, keys[open], &disks[open], err);
-        if (r != 0)
-            break;
-        specs[open] = bf_source_disk_spec(disks[open]);
-    }
+    look.count = list_keys(job, keys);
+    r = bf_job_source(job, &look.source, err);
     if (r == 0)
-        r = inspect_and_keep(job, specs, count, 0, err);
-    for (size_t i = 0; i < open; i++)
-        bf_source_close_disk(disks[i]);
+        r = open_from(&look, 0, &end, err);
+    if (r == 0)
+        r = end == look.count ? inspect_and_keep(job, specs, list_open(&look, specs), 0, err)
+                              : look_by_parts(&look, end, err);
+    close_from(&look, 0);
     return r;
 }
 

@@ -117,8 +117,7 @@ static void budget_finding(const struct bf_vmware *vw, const struct bf_vmware_ma
         bf_xasprintf("%llu or fewer (nfc_per_host)", (unsigned long long)vw->conf.nfc_per_host);
     bf_findings_add(findings, BF_SEVERITY_WARN, "vmware-nfc-budget", NULL, count, most,
                     "each disk read is a connection to its host, which has about 50 for everybody: "
-                    "the disks are copied in turns, and a snapshot of the source with more disks "
-                    "cannot be inspected before the first round",
+                    "the disks are copied in turns, and inspected in parts before the first round",
                     "none is needed; allow more by the platform's option nfc_per_host if the host "
                     "is not used by other backups");
 }
