@@ -4,7 +4,6 @@
  * platform is called.  Mover records live as long as the process: there are few. */
 #include "connectors/mover.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +11,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "connectors/mover_private.h"
 
 #define SLICE_MS 100       /* how soon a cancel is noticed */
 #define LOOK_AGAIN_MS 1000 /* somebody else may have freed a slot */
-#define DEVICE_PAUSE_MS 100
 #define SERVED_MS 30000
 #define DETACH_MS (UINT64_C(10) * 60 * 1000)
 
@@ -78,18 +77,18 @@ static void dequeue(struct mover *mover, const struct waiter *waiter)
     pthread_cond_broadcast(&changed);
 }
 
-/* Wait for the flag.  first NULL: a detach, which need not be first in the queue. */
-static int take(struct bf_platform *platform, struct mover *mover, const struct waiter *first,
-                struct bf_deadline deadline, struct bf_error *err)
+/* Wait for the flag; for a detach, which has no place in the queue. */
+static int take(struct bf_platform *platform, struct mover *mover, struct bf_deadline deadline,
+                struct bf_error *err)
 {
     int rc = 0;
 
-    while (rc == 0 && (mover->busy || (first && mover->queue != first))) {
+    while (rc == 0 && mover->busy) {
         bf_cond_wait_ms(&changed, &lock, SLICE_MS);
         rc = bf_platform_check_cancel(platform, err);
         if (rc == 0 && bf_deadline_passed(deadline))
-            rc = bf_fail(err, first ? BF_E_MOVER_FULL : BF_E_DEADLINE, 0,
-                         "mover %s: it is not this disk's turn", mover->id);
+            rc = bf_fail(err, BF_E_DEADLINE, 0, "mover %s: others attach and detach all the time",
+                         mover->id);
     }
     if (rc == 0)
         mover->busy = true;
@@ -183,89 +182,6 @@ int bf_mover_list(struct bf_platform *platform, const struct bf_mover_conf *conf
 
 /* --- attach --- */
 
-char *bf_mover_export_name(const char *id)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
-    size_t length = strlen(id);
-
-    while (length > 0 && strchr(" \t\n\r\f\v", id[0])) {
-        id++;
-        length--;
-    }
-    while (length > 0 && strchr(" \t\n\r\f\v", id[length - 1]))
-        length--;
-    if (length == 0)
-        return NULL;
-    char *name = bf_xasprintf("%.*s", (int)length, id);
-    for (size_t i = 0; i < length; i++) {
-        if (!strchr(plain, name[i]) && !(name[i] == '.' && i > 0))
-            name[i] = '_';
-    }
-    return name;
-}
-
-/* "virtio-SERIAL", "scsi-0QEMU_QEMU_HARDDISK_SERIAL": the serial is what fits of the id. */
-static bool is_device(const char *name, const char *serial)
-{
-    return strstr(name, serial) && !strstr(name, "-part");
-}
-
-static char *find_device(const char *directory, const char *serial)
-{
-    DIR *dir = opendir(directory);
-    struct dirent *entry;
-    char *path = NULL;
-
-    while (dir && !path && (entry = readdir(dir))) {
-        if (is_device(entry->d_name, serial))
-            path = bf_xasprintf("file:%s/%s", directory, entry->d_name);
-    }
-    if (dir)
-        closedir(dir);
-    return path;
-}
-
-/* Attached to this very machine: its kernel and udev take a moment. */
-static int await_device(struct bf_platform *platform, const struct bf_mover_conf *conf,
-                        const char *serial, struct bf_deadline deadline, char **ret_uri,
-                        struct bf_error *err)
-{
-    while (!(*ret_uri = find_device(conf->devices, serial))) {
-        if (bf_deadline_passed(deadline))
-            return bf_fail(
-                err, BF_E_MOVER_NOT_SERVING, 0,
-                "no disk with the serial %s appeared in %s; does this service run on %s?", serial,
-                conf->devices, conf->id);
-        if (bf_platform_pause(platform, DEVICE_PAUSE_MS, deadline, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int fill_spec(struct bf_platform *platform, const struct bf_mover_conf *conf,
-                     const struct bf_mover_request *request, const char *export_name,
-                     struct bf_deadline deadline, struct bf_endpoint_spec *spec,
-                     struct bf_error *err)
-{
-    bf_auto_free char *clean = export_name ? bf_mover_export_name(export_name) : NULL;
-    bf_auto_free char *uri = NULL;
-
-    if (!clean || !bf_streq(clean, export_name))
-        return bf_fail(err, BF_E_MOVER_NOT_SERVING, 0, "disk %s has no name that a mover can serve",
-                       request->disk);
-    if (!conf->devices)
-        uri = bf_xasprintf("nbds://%s/%s", conf->address, export_name);
-    else if (await_device(platform, conf, export_name, deadline, &uri, err) < 0)
-        return -1;
-    *spec = (struct bf_endpoint_spec){
-        .uri = bf_steal(uri),
-        .format = bf_xstrdup("raw"),
-        .tls_directory = bf_xstrdup(conf->tls_directory),
-        .size_bytes = request->size_bytes,
-    };
-    return 0;
-}
-
 static int check_request(const struct bf_mover_conf *conf, const struct bf_mover_request *request,
                          struct bf_error *err)
 {
@@ -314,105 +230,217 @@ static int try_attach(struct bf_platform *platform, const struct bf_mover_conf *
     return 0;
 }
 
-static int no_slot(const struct bf_mover_conf *conf, struct bf_error *err)
+/* --- in turn, at any of several movers --- */
+
+/* A request's place at one mover. */
+struct place {
+    const struct bf_mover_conf *conf;
+    size_t index; /* of the caller's */
+    struct mover *mover;
+    struct waiter self;
+    double load;              /* disks per slot, when it came */
+    bool full;                /* when it was looked at last */
+    uint64_t seen;            /* changes until then */
+    struct bf_deadline again; /* then it is looked at once more */
+};
+
+struct wanting {
+    struct bf_platform *platform;
+    const struct bf_mover_request *request;
+    struct bf_deadline deadline;
+    struct place *places;
+    size_t count;
+};
+
+static int no_slot(const struct wanting *wanting, struct bf_error *err)
 {
-    return bf_fail(err, BF_E_MOVER_FULL, 0, "all %u slots of mover %s are in use", conf->slots,
-                   conf->id);
+    bf_auto_buf names = {0};
+    unsigned slots = 0;
+
+    for (size_t i = 0; i < wanting->count; i++) {
+        slots += wanting->places[i].conf->slots;
+        bf_buf_addf(&names, "%s%s", i ? ", " : "", wanting->places[i].conf->id);
+    }
+    return bf_fail(err, BF_E_MOVER_FULL, 0, "all %u slots of mover%s %s are in use", slots,
+                   wanting->count > 1 ? "s" : "", names.text);
 }
 
-/* First in the queue and full: until something was detached here, or it is time to look again. */
-static int wait_for_slot(struct bf_platform *platform, const struct bf_mover_conf *conf,
-                         struct mover *mover, uint64_t seen, struct bf_deadline deadline,
-                         struct bf_error *err)
+static bool all_full(const struct wanting *wanting)
 {
-    struct bf_deadline again = bf_deadline_in(LOOK_AGAIN_MS);
+    for (size_t i = 0; i < wanting->count; i++) {
+        if (!wanting->places[i].full)
+            return false;
+    }
+    return true;
+}
+
+/* `lock` is held.  A mover where it is this request's turn, and where there is reason to look. */
+static struct place *free_place(const struct wanting *wanting)
+{
+    for (size_t i = 0; i < wanting->count; i++) {
+        struct place *place = &wanting->places[i];
+        bool turn = wanting->request->holding || place->mover->queue == &place->self;
+        bool news = !place->full || place->mover->changes != place->seen ||
+                    bf_deadline_passed(place->again);
+
+        if (turn && news && !place->mover->busy)
+            return place;
+    }
+    return NULL;
+}
+
+/* Until it is this request's turn somewhere, and something was detached there or it is time to look
+ * again.  The mover is busy then. */
+static int take_place(const struct wanting *wanting, struct place **ret_place, struct bf_error *err)
+{
+    struct place *place;
     int rc = 0;
 
     pthread_mutex_lock(&lock);
-    while (rc == 0 && mover->changes == seen && !bf_deadline_passed(again)) {
+    while (rc == 0 && !(place = free_place(wanting))) {
         bf_cond_wait_ms(&changed, &lock, SLICE_MS);
-        rc = bf_platform_check_cancel(platform, err);
-        if (rc == 0 && bf_deadline_passed(deadline))
-            rc = no_slot(conf, err);
+        rc = bf_platform_check_cancel(wanting->platform, err);
+        if (rc == 0 && bf_deadline_passed(wanting->deadline))
+            rc = all_full(wanting)
+                     ? no_slot(wanting, err)
+                     : bf_fail(err, BF_E_MOVER_FULL, 0, "mover %s: it is not this disk's turn",
+                               wanting->places[0].conf->id);
+    }
+    if (rc == 0) {
+        place->mover->busy = true;
+        place->seen = place->mover->changes;
+        *ret_place = place;
     }
     pthread_mutex_unlock(&lock);
     return rc;
 }
 
-static int attach_in_turn(struct bf_platform *platform, const struct bf_mover_conf *conf,
-                          const struct bf_mover_request *request, struct mover *mover,
-                          const struct waiter *self, struct bf_deadline deadline, char **ret_export,
-                          struct bf_error *err)
+static int attach_in_turn(const struct wanting *wanting, struct place **ret_place,
+                          char **ret_export, struct bf_error *err)
 {
-    bool full;
-
     for (;;) {
-        pthread_mutex_lock(&lock);
-        int rc = take(platform, mover, self, deadline, err);
-        uint64_t seen = mover->changes;
-        pthread_mutex_unlock(&lock);
-        if (rc < 0)
+        struct place *place = NULL;
+
+        if (take_place(wanting, &place, err) < 0)
             return -1;
-        rc = try_attach(platform, conf, request, ret_export, &full, err);
-        give(mover, rc == 0 && !full);
-        if (rc < 0 || !full)
+        int rc = try_attach(wanting->platform, place->conf, wanting->request, ret_export,
+                            &place->full, err);
+        give(place->mover, rc == 0 && !place->full);
+        if (rc < 0 || !place->full) {
+            *ret_place = place;
             return rc;
-        if (request->holding)
-            return no_slot(conf, err);
-        if (wait_for_slot(platform, conf, mover, seen, deadline, err) < 0)
-            return -1;
+        }
+        place->again = bf_deadline_in(LOOK_AGAIN_MS);
+        if (wanting->request->holding && all_full(wanting))
+            return no_slot(wanting, err);
     }
 }
 
-static int attach_queued(struct bf_platform *platform, const struct bf_mover_conf *conf,
-                         const struct bf_mover_request *request, struct bf_deadline deadline,
-                         char **ret_export, struct bf_error *err)
+static int attach_queued(const struct wanting *wanting, struct place **ret_place, char **ret_export,
+                         struct bf_error *err)
 {
-    struct waiter self;
-    struct mover *mover;
+    bool queues = !wanting->request->holding;
 
     pthread_once(&once, make_condition);
     pthread_mutex_lock(&lock);
-    mover = find(conf->id);
-    if (!request->holding)
-        enqueue(mover, &self);
+    for (size_t i = 0; i < wanting->count; i++) {
+        wanting->places[i].mover = find(wanting->places[i].conf->id);
+        if (queues)
+            enqueue(wanting->places[i].mover, &wanting->places[i].self);
+    }
     pthread_mutex_unlock(&lock);
-    int rc = attach_in_turn(platform, conf, request, mover, request->holding ? NULL : &self,
-                            deadline, ret_export, err);
-    if (request->holding)
-        return rc;
+    int rc = attach_in_turn(wanting, ret_place, ret_export, err);
     pthread_mutex_lock(&lock);
-    dequeue(mover, &self);
+    for (size_t i = 0; queues && i < wanting->count; i++)
+        dequeue(wanting->places[i].mover, &wanting->places[i].self);
     pthread_mutex_unlock(&lock);
     return rc;
+}
+
+static int by_load(const void *a, const void *b)
+{
+    const struct place *one = a, *other = b;
+
+    if (one->load != other->load)
+        return one->load < other->load ? -1 : 1;
+    return one->index < other->index ? -1 : 1;
+}
+
+/* The one that has the disk already, for this tag, is the only one to ask; else those with the most
+ * room are asked first. */
+static int choose(struct wanting *wanting, struct bf_error *err)
+{
+    for (size_t i = 0; i < wanting->count; i++) {
+        struct place *place = &wanting->places[i];
+        auto_look look = {.disk = wanting->request->disk, .tag = wanting->request->tag};
+
+        if (look_at(wanting->platform, place->conf, &look, err) < 0)
+            return -1;
+        place->load = (double)look.count / place->conf->slots;
+        if (look.attachment) {
+            wanting->places[0] = *place;
+            wanting->count = 1;
+            return 0;
+        }
+    }
+    qsort(wanting->places, wanting->count, sizeof(*wanting->places), by_load);
+    return 0;
+}
+
+/* Attached, and served: its endpoint. */
+static int see_served(struct bf_platform *platform, const struct bf_mover_conf *conf,
+                      const struct bf_mover_request *request, const char *export_name,
+                      struct bf_endpoint_spec *ret_spec, struct bf_error *err)
+{
+    struct bf_deadline served = bf_deadline_in(conf->served_ms ? conf->served_ms : SERVED_MS);
+    struct bf_endpoint_spec spec = {0};
+    bf_auto_error second = BF_ERROR_INIT;
+
+    if (bf_mover_fill_spec(platform, conf, request, export_name, served, &spec, err) == 0 &&
+        (conf->ops->probe ? conf->ops->probe : bf_mover_probe)(platform, &spec, served, err) == 0) {
+        *ret_spec = spec;
+        return 0;
+    }
+    bf_endpoint_spec_done(&spec);
+    if (bf_mover_detach(platform, conf, request->disk, request->tag, &second) < 0)
+        return bf_fail_in(err, "mover %s (it stays attached: %s)", conf->id, second.message);
+    return bf_fail_in(err, "mover %s", conf->id);
+}
+
+int bf_mover_attach_any(struct bf_platform *platform, const struct bf_mover_conf *confs,
+                        size_t count, const struct bf_mover_request *request,
+                        struct bf_deadline deadline, size_t *ret_index,
+                        struct bf_endpoint_spec *ret_spec, struct bf_error *err)
+{
+    bf_auto_free struct place *places = bf_xcalloc(count, sizeof(*places));
+    bf_auto_free char *export_name = NULL;
+    struct wanting wanting = {.platform = platform,
+                              .request = request,
+                              .deadline = deadline,
+                              .places = places,
+                              .count = count};
+    struct place *place = NULL;
+
+    for (size_t i = 0; i < count; i++) {
+        if (check_request(&confs[i], request, err) < 0)
+            return -1;
+        places[i] = (struct place){.conf = &confs[i], .index = i};
+    }
+    if ((count > 1 && choose(&wanting, err) < 0) ||
+        attach_queued(&wanting, &place, &export_name, err) < 0 ||
+        see_served(platform, place->conf, request, export_name, ret_spec, err) < 0)
+        return -1;
+    *ret_index = place->index;
+    return 0;
 }
 
 int bf_mover_attach(struct bf_platform *platform, const struct bf_mover_conf *conf,
                     const struct bf_mover_request *request, struct bf_deadline deadline,
                     struct bf_endpoint_spec *ret_spec, struct bf_error *err)
 {
-    struct bf_endpoint_spec spec = {0};
-    bf_auto_free char *export_name = NULL;
-    int rc;
+    size_t index;
 
-    if (check_request(conf, request, err) < 0 ||
-        attach_queued(platform, conf, request, deadline, &export_name, err) < 0)
-        return -1;
-    struct bf_deadline served = bf_deadline_in(conf->served_ms ? conf->served_ms : SERVED_MS);
-    rc = fill_spec(platform, conf, request, export_name, served, &spec, err);
-    if (rc == 0) {
-        rc = (conf->ops->probe ? conf->ops->probe : bf_mover_probe)(platform, &spec, served, err);
-    }
-    if (rc < 0) {
-        bf_auto_error second = BF_ERROR_INIT;
-
-        bf_endpoint_spec_done(&spec);
-        if (bf_mover_detach(platform, conf, request->disk, request->tag, &second) < 0)
-            return bf_fail_in(err, "mover %s (it stays attached: %s)", conf->id, second.message);
-        return bf_fail_in(err, "mover %s", conf->id);
-    }
-    *ret_spec = spec;
-    return 0;
+    return bf_mover_attach_any(platform, conf, 1, request, deadline, &index, ret_spec, err);
 }
 
 /* --- detach --- */
@@ -444,7 +472,7 @@ static int detach_all(struct bf_platform *platform, const struct bf_mover_conf *
     pthread_once(&once, make_condition);
     pthread_mutex_lock(&lock);
     mover = find(conf->id);
-    int rc = take(platform, mover, NULL, deadline, err);
+    int rc = take(platform, mover, deadline, err);
     pthread_mutex_unlock(&lock);
     if (rc < 0)
         return -1;

@@ -90,6 +90,13 @@ struct bf_mover_request {
 int bf_mover_attach(struct bf_platform *platform, const struct bf_mover_conf *conf,
                     const struct bf_mover_request *request, struct bf_deadline deadline,
                     struct bf_endpoint_spec *ret_spec, struct bf_error *err);
+/* The same at any of several movers that reach the disk: the one that has it already for this tag,
+ * else one with a free slot, the least used first.  While all are full the request waits at each of
+ * them and takes what is free first.  *ret_index: which it was. */
+int bf_mover_attach_any(struct bf_platform *platform, const struct bf_mover_conf *confs,
+                        size_t count, const struct bf_mover_request *request,
+                        struct bf_deadline deadline, size_t *ret_index,
+                        struct bf_endpoint_spec *ret_spec, struct bf_error *err);
 /* Detach this disk if it is attached for this tag. */
 int bf_mover_detach(struct bf_platform *platform, const struct bf_mover_conf *conf,
                     const char *disk, const char *tag, struct bf_error *err);

@@ -22,6 +22,7 @@ static struct {
     struct {
         char disk[32];
         char tag[32]; /* "": somebody else's */
+        char mover[8];
     } disks[MAX_DISKS];
     unsigned count;
     unsigned attaches;
@@ -48,15 +49,21 @@ static void leave(void)
     atomic_fetch_sub(&fake.inside, 1);
 }
 
-static void put(const char *disk, const char *tag)
+static void put_at(const char *mover, const char *disk, const char *tag)
 {
     pthread_mutex_lock(&fake.lock);
+    snprintf(fake.disks[fake.count].mover, sizeof(fake.disks[0].mover), "%s", mover);
     snprintf(fake.disks[fake.count].disk, sizeof(fake.disks[0].disk), "%s", disk);
     snprintf(fake.disks[fake.count].tag, sizeof(fake.disks[0].tag), "%s", tag);
     fake.count++;
     if (fake.count > fake.most)
         fake.most = fake.count;
     pthread_mutex_unlock(&fake.lock);
+}
+
+static void put(const char *disk, const char *tag)
+{
+    put_at("m1", disk, tag);
 }
 
 static void take(const char *disk)
@@ -74,12 +81,12 @@ static void take(const char *disk)
 static int fake_attach(struct bf_platform *platform, const char *mover, const char *disk,
                        const char *tag, bool writable, struct bf_error *err)
 {
-    (void)platform, (void)mover, (void)writable;
+    (void)platform, (void)writable;
     enter();
     fake.attaches++;
     int rc = fake.refuse ? bf_fail(err, BF_E_PLATFORM_ERROR, 0, "no") : 0;
     if (rc == 0 && !fake.forget) {
-        put(disk, tag);
+        put_at(mover, disk, tag);
         strncat(fake.order, disk, sizeof(fake.order) - strlen(fake.order) - 1);
     }
     leave();
@@ -101,9 +108,11 @@ static int fake_detach(struct bf_platform *platform, const char *mover, const ch
 static int fake_list(struct bf_platform *platform, const char *mover, bf_mover_disk_fn *fn,
                      void *user, struct bf_error *err)
 {
-    (void)platform, (void)mover, (void)err;
+    (void)platform, (void)err;
     pthread_mutex_lock(&fake.lock);
     for (unsigned i = 0; i < fake.count; i++) {
+        if (!bf_streq(fake.disks[i].mover, mover))
+            continue;
         const char *tag = fake.disks[i].tag;
         struct bf_mover_disk disk = {.attachment = fake.disks[i].disk,
                                      .disk = fake.disks[i].disk,
@@ -378,6 +387,82 @@ static void test_holding(struct bf_platform *platform)
     ok(waiting.rc == 0, "who waited had its turn");
 }
 
+/* --- several movers --- */
+
+struct any {
+    pthread_t thread;
+    struct bf_platform *platform;
+    const char *disk;
+    size_t index;
+    int rc;
+};
+
+static void attach_any(struct any *any, bool holding, struct bf_error *err)
+{
+    struct bf_mover_conf confs[] = {conf, conf};
+    struct bf_endpoint_spec spec = {0};
+    const struct bf_mover_request request = {
+        .disk = any->disk, .tag = TAG_A, .writable = true, .holding = holding};
+
+    confs[1].id = "m2";
+    any->index = 9;
+    any->rc = bf_mover_attach_any(any->platform, confs, 2, &request, bf_deadline_in(20000),
+                                  &any->index, &spec, err);
+    bf_endpoint_spec_done(&spec);
+}
+
+static void *run_any(void *user)
+{
+    bf_auto_error err = BF_ERROR_INIT;
+
+    attach_any(user, false, &err);
+    return NULL;
+}
+
+static void test_any(struct bf_platform *platform)
+{
+    struct any one = {.platform = platform, .disk = "a"}, two = {.platform = platform, .disk = "b"};
+    struct any waiting[2] = {{.disk = "c"}, {.disk = "d"}};
+    bf_auto_error err = BF_ERROR_INIT;
+    struct bf_mover_conf second = conf;
+
+    second.id = "m2";
+    clear();
+    put_at("m1", "x", "");
+    attach_any(&one, false, &err);
+    ok(one.rc == 0 && one.index == 1, "the mover with more room is taken");
+    put_at("m2", "y", TAG_B);
+    attach_any(&one, false, &err);
+    ok(one.rc == 0 && one.index == 1 && fake.attaches == 1,
+       "what is attached for the tag is found where it is, though that one is full");
+    attach_any(&two, true, &err);
+    ok(two.rc == 0 && two.index == 0, "who holds some goes where there is room");
+    two.disk = "e";
+    uint64_t began = bf_now_ms();
+    attach_any(&two, true, &err);
+    ok(two.rc < 0 && err.code == BF_E_MOVER_FULL && bf_now_ms() - began < 1000 &&
+           strstr(err.message, "all 4 slots of movers m1, m2"),
+       "and is told at once that all are full: %s", err.message);
+    for (unsigned i = 0; i < 2; i++) {
+        waiting[i].platform = new_platform();
+        if (pthread_create(&waiting[i].thread, NULL, run_any, &waiting[i]))
+            abort();
+        wait_waiting(i + 1);
+    }
+    ok(bf_mover_waiting("m1") == 2 && bf_mover_waiting("m2") == 2, "two wait at both");
+    bf_error_clear(&err);
+    ok(bf_mover_detach_tag(platform, &second, TAG_B, &err) == 0, "a slot is freed at one");
+    pthread_join(waiting[0].thread, NULL);
+    ok(waiting[0].rc == 0 && waiting[0].index == 1 && bf_mover_waiting("m1") == 1,
+       "who came first has it");
+    take("x"); /* by somebody else */
+    pthread_join(waiting[1].thread, NULL);
+    ok(waiting[1].rc == 0 && waiting[1].index == 0, "one freed by others is noticed at the other");
+    ok(bf_mover_waiting("m1") == 0 && bf_mover_waiting("m2") == 0, "nobody waits");
+    for (unsigned i = 0; i < 2; i++)
+        bf_platform_close(waiting[i].platform);
+}
+
 static void test_list_and_names(struct bf_platform *platform)
 {
     unsigned count = 0;
@@ -444,6 +529,7 @@ int main(void)
     test_queue(platform);
     test_many();
     test_holding(platform);
+    test_any(platform);
     test_list_and_names(platform);
     test_devices(platform);
     bf_platform_close(platform);
