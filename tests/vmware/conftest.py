@@ -6,6 +6,7 @@ stand-in for VMware's library), and BLOCKFERRYD for the tests of the service.
 """
 import pytest
 
+from guest import Guest
 from vcenter import VCenter, VMwareSeam
 
 
@@ -16,6 +17,14 @@ def vc(request):
     vcenter.up()
     yield vcenter
     vcenter.close()
+
+
+@pytest.fixture(scope="module")
+def guest(vc):
+    """What runs in the mover of FLAGS = {"mover": 1}."""
+    one = Guest(vc)
+    yield one
+    one.stop()
 
 
 @pytest.fixture

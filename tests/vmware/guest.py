@@ -25,15 +25,16 @@ def certificates(directory):
 
 
 class Guest:
-    def __init__(self, vc):
-        self.vc = vc
-        self.pki, self.exports = vc.dir / "pki", vc.dir / "exports"
+    def __init__(self, vc, number=""):
+        """number: "2" for the second mover."""
+        self.vc, self.number = vc, number
+        self.pki, self.exports = vc.dir / f"pki{number}", vc.dir / f"exports{number}"
         certificates(self.pki)
         self.exports.mkdir()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.log = vc.dir / "mover.log"
+        self.log = vc.dir / f"mover{number}.log"
         self.process = None
         self.start()
 
@@ -41,7 +42,7 @@ class Guest:
         """Parameters are nbdkit's.  -w: what stands for disks here are files, which have no read-only flag."""
         with open(self.log, "w", encoding="ascii") as log:
             self.process = subprocess.Popen(
-                [os.environ["MOVER_SERVE"], "-p", str(self.port), "-w", "-r", str(self.vc.dir / "guest"),
+                [os.environ["MOVER_SERVE"], "-p", str(self.port), "-w", "-r", str(self.vc.dir / f"guest{self.number}"),
                  str(self.exports), "nbdkit", "--single", "--readonly", "--tls=require",
                  f"--tls-certificates={self.pki}", "--tls-verify-peer", *self.filters(parameters), "file",
                  f"dir={self.exports}", *parameters],
@@ -66,5 +67,6 @@ class Guest:
 
     @property
     def options(self):
-        return {"library_directory": "/nonexistent", "mover": self.vc.moref("mover"),
-                "mover_address": f"127.0.0.1:{self.port}", "mover_certificates": str(self.pki)}
+        name = f"mover{self.number}"
+        return {"library_directory": "/nonexistent", name: self.vc.moref(name),
+                f"{name}_address": f"127.0.0.1:{self.port}", f"{name}_certificates": str(self.pki)}

@@ -38,16 +38,8 @@ def test_the_labs_export_is_one_that_qemu_reads(vc, content):  # noqa: F811
     wait(snapshot.RemoveSnapshot_Task(False))
 
 
-def test_full_and_deltas(vc, exported):
-    rounds = Rounds(exported, vc, "web1")
-    vc.scribble("web1", 2, writes=40)
-    snapshot, _ = rounds.round(meanwhile=lambda: vc.scribble("web1", 3))
-    assert rounds.deltas(snapshot) == [False, False]
-    for n in range(5):
-        vc.scribble("web1", 10 + n)
-        snapshot, done = rounds.round(meanwhile=lambda: vc.scribble("web1", 50 + n))
-        assert rounds.deltas(snapshot) == [True, True]
-        assert all(0 < done[d]["sent"] < 8 << 20 for d in rounds.disks)
+def test_full_and_five_deltas(vc, exported):
+    Rounds(exported, vc, "web1").full_and_five_deltas()
     assert not list(exported.work.iterdir())
 
 

@@ -2,7 +2,6 @@
 """Findings about a mover, each shown by one that has what it warns of."""
 import pytest
 
-from guest import Guest
 from test_precheck import check, findings
 
 # Of the machine; what is set of one is not undone.
@@ -27,13 +26,6 @@ OF_MOVER = [
 MACHINES = [f"m{n}=1M" for n in range(len(OF_MACHINE))] + ["plain=1M", "nfs=1M", "vsan=1M", "twins=1M,1M",
                                                            "many=" + ",".join(["1M"] * 15)]
 FLAGS = {"mover": True}
-
-
-@pytest.fixture(scope="module")
-def guest(vc):
-    one = Guest(vc)
-    yield one
-    one.stop()
 
 
 @pytest.fixture

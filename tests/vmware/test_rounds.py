@@ -11,16 +11,7 @@ MACHINES = ["web1=16M,24M", "odd=5243392", "late=8M"]
 def test_full_and_five_deltas(vc, seam, paging):
     vc.control(page_areas=paging.get("page_areas", 2000), page_span=paging.get("page_span", 1 << 40))
     rounds = Rounds(seam, vc, "web1")
-    vc.scribble("web1", 1, writes=40)
-    snapshot, done = rounds.round(meanwhile=lambda: vc.scribble("web1", 2))
-    assert rounds.deltas(snapshot) == [False, False]
-    for n in range(5):
-        vc.scribble("web1", 10 + n)
-        # What the machine writes after the snapshot is the next round's.
-        snapshot, done = rounds.round(meanwhile=lambda: vc.scribble("web1", 50 + n))
-        assert rounds.deltas(snapshot) == [True, True]
-        for disk in rounds.disks:
-            assert 0 < done[disk]["sent"] < 8 << 20
+    rounds.full_and_five_deltas()
     # Nothing changed, nothing is sent.
     snapshot, _ = rounds.round()
     snapshot, done = rounds.round()

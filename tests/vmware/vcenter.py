@@ -27,8 +27,9 @@ class VCenter:
             self.arguments += ["--fill", flags["fill"]]
         if flags.get("esx"):
             self.arguments += ["--esx"]
-        if flags.get("mover"):
-            self.arguments += ["--mover"]
+        if flags.get("cluster"):
+            self.arguments += ["--cluster"]
+        self.arguments += ["--mover"] * int(flags.get("mover", 0))
         self.url = None
         self.library = self.dir / "vddk"
         (self.library / "lib64").mkdir(parents=True)
@@ -180,6 +181,17 @@ class Rounds:
         done = self.copy(snapshot)
         self.complete(snapshot)
         return snapshot, done
+
+    def full_and_five_deltas(self):
+        """The machine writes between the rounds, and after each snapshot: that is the next round's."""
+        self.vc.scribble(self.name, 1, writes=40)
+        snapshot, _ = self.round(meanwhile=lambda: self.vc.scribble(self.name, 2))
+        assert self.deltas(snapshot) == [False] * len(self.disks)
+        for n in range(5):
+            self.vc.scribble(self.name, 10 + n)
+            snapshot, done = self.round(meanwhile=lambda: self.vc.scribble(self.name, 50 + n))
+            assert self.deltas(snapshot) == [True] * len(self.disks)
+            assert all(0 < done[d]["sent"] < 8 << 20 for d in self.disks)
 
     def deltas(self, snapshot):
         return [snapshot["disks"][d]["delta"] for d in self.disks]
