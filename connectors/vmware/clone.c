@@ -26,23 +26,37 @@ bool bf_vmware_clone_named(const char *name, char ret_tag[BF_TAG_LENGTH + 1], ch
     return true;
 }
 
+static int find_in(struct bf_vmware *vw, const char *folder, const char *name, char **ret_clone,
+                   struct bf_error *err)
+{
+    bf_auto_vmware_request request = {0};
+    bf_auto_vmware_reply reply = {0};
+
+    bf_vmware_request_begin(&request, "FindChild", "SearchIndex",
+                            vw->index ? vw->index : "SearchIndex");
+    bf_vmware_add_ref(&request, "entity", "Folder", folder);
+    bf_xml_leaf(&request.xml, "name", name);
+    if (bf_vmware_send(vw, &request, &reply, err) < 0)
+        return bf_fail_in(err, "folder %s of linked clones", folder);
+    *ret_clone = bf_vmware_text(reply.node, "returnval");
+    return 0;
+}
+
 int bf_vmware_clone_find(struct bf_vmware *vw, const char *machine_id, const char *tag,
                          char **ret_clone, struct bf_error *err)
 {
     bf_auto_free char *name = name_of(machine_id, tag);
-    bf_auto_vmware_request request = {0};
-    bf_auto_vmware_reply reply = {0};
+    char *const *folders = vw->conf.clone_folders;
 
     *ret_clone = NULL;
-    if (!vw->conf.mover_clone_folder)
-        return 0;
-    bf_vmware_request_begin(&request, "FindChild", "SearchIndex",
-                            vw->index ? vw->index : "SearchIndex");
-    bf_vmware_add_ref(&request, "entity", "Folder", vw->conf.mover_clone_folder);
-    bf_xml_leaf(&request.xml, "name", name);
-    if (bf_vmware_send(vw, &request, &reply, err) < 0)
-        return bf_fail_in(err, "folder %s of linked clones", vw->conf.mover_clone_folder);
-    *ret_clone = bf_vmware_text(reply.node, "returnval");
+    for (size_t i = 0; i < vw->conf.movers.count && !*ret_clone; i++) {
+        bool seen = !folders[i];
+
+        for (size_t before = 0; before < i; before++)
+            seen = seen || bf_streq(folders[before], folders[i]);
+        if (!seen && find_in(vw, folders[i], name, ret_clone, err) < 0)
+            return -1;
+    }
     return 0;
 }
 
@@ -86,7 +100,8 @@ static void write_spec(struct bf_vmware_request *request, const struct bf_vmware
     bf_xml_close(xml);
 }
 
-int bf_vmware_clone_make(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+int bf_vmware_clone_make(struct bf_vmware *vw, const char *folder,
+                         const struct bf_vmware_machine *machine,
                          const struct bf_vmware_moment *moment, char **ret_clone,
                          struct bf_error *err)
 {
@@ -94,7 +109,7 @@ int bf_vmware_clone_make(struct bf_vmware *vw, const struct bf_vmware_machine *m
     bf_auto_vmware_request request = {0};
 
     bf_vmware_request_begin(&request, "CloneVM_Task", "VirtualMachine", moment->machine);
-    bf_vmware_add_ref(&request, "folder", "Folder", vw->conf.mover_clone_folder);
+    bf_vmware_add_ref(&request, "folder", "Folder", folder);
     bf_xml_leaf(&request.xml, "name", name);
     write_spec(&request, machine, moment);
     if (bf_vmware_task(vw, &request, moment->machine, bf_deadline_in(CLONE_MS), ret_clone, err) < 0)
@@ -128,23 +143,41 @@ static int directory_of(struct bf_vmware *vw, const char *clone, char **ret_dire
     return 0;
 }
 
+/* Does one of its files hang on this mover? */
+static int check_mover(struct bf_vmware *vw, const char *mover_id, const char *directory,
+                       const struct bf_vmware_machine *clone, struct bf_error *err)
+{
+    bf_auto_vmware_mover mover = {0};
+
+    if (bf_streq(clone->machine->id, mover_id))
+        return bf_fail(err, BF_E_IN_USE, 0, "machine %s is a mover", clone->machine->name);
+    if (bf_vmware_mover_get(vw, mover_id, &mover, err) < 0) {
+        if (err->code != BF_E_NO_SUCH_MACHINE) /* on that nothing can hang */
+            return -1;
+        bf_error_clear(err);
+        return 0;
+    }
+    for (size_t i = 0; i < mover.machine->disk_count; i++) {
+        const struct bf_vmware_disk *disk = &mover.machine->disks[i];
+
+        if ((disk->file && bf_starts_with(disk->file, directory)) ||
+            (disk->parent_file && bf_starts_with(disk->parent_file, directory)))
+            return bf_fail(err, BF_E_IN_USE, 0, "%s of linked clone %s is attached to mover %s",
+                           disk->file ? disk->file : "a disk", clone->machine->name, mover_id);
+    }
+    return 0;
+}
+
 /* Is it ours to destroy, with all of its files? */
 static int check_own(struct bf_vmware *vw, const char *clone, const char *tag, struct bf_error *err)
 {
     bf_auto_vmware_machine *machine = NULL;
-    bf_auto_vmware_mover mover = {0};
     bf_auto_free char *directory = NULL;
 
     if (bf_vmware_machine_get(vw, clone, BF_E_MACHINE_GONE, &machine, err) < 0 ||
         directory_of(vw, clone, &directory, err) < 0)
         return -1;
-    if (bf_vmware_mover_get(vw, &mover, err) < 0) {
-        if (err->code != BF_E_NO_SUCH_MACHINE) /* on that nothing can hang */
-            return -1;
-        bf_error_clear(err);
-    }
-    if (bf_streq(clone, vw->conf.mover) || !bf_starts_with(machine->machine->name, tag) ||
-        machine->machine->power != BF_POWER_OFF)
+    if (!bf_starts_with(machine->machine->name, tag) || machine->machine->power != BF_POWER_OFF)
         return bf_fail(err, BF_E_IN_USE, 0, "machine %s is no linked clone that is off",
                        machine->machine->name);
     for (size_t i = 0; i < machine->disk_count; i++) {
@@ -156,13 +189,10 @@ static int check_own(struct bf_vmware *vw, const char *clone, const char *tag, s
                            "would delete that file",
                            machine->machine->name, file ? file : "without a file");
     }
-    for (size_t i = 0; mover.machine && i < mover.machine->disk_count; i++) {
-        const struct bf_vmware_disk *disk = &mover.machine->disks[i];
-
-        if ((disk->file && bf_starts_with(disk->file, directory ? directory : "")) ||
-            (disk->parent_file && bf_starts_with(disk->parent_file, directory ? directory : "")))
-            return bf_fail(err, BF_E_IN_USE, 0, "%s of linked clone %s is attached to the mover",
-                           disk->file ? disk->file : "a disk", machine->machine->name);
+    for (size_t i = 0; i < vw->conf.movers.count; i++) {
+        if (check_mover(vw, vw->conf.movers.list[i].id, directory ? directory : "", machine, err) <
+            0)
+            return -1;
     }
     return 0;
 }

@@ -137,45 +137,31 @@ static int parse_plugin(struct json_object *options, struct bf_vmware_conf *conf
     return 0;
 }
 
-static int parse_slots(const char *text, uint64_t *ret, struct bf_error *err)
-{
-    *ret = MOVER_SLOTS;
-    if (text && (bf_parse_u64(text, ret, err) < 0 || *ret < 1 || *ret > MOVER_SLOTS_MAX)) {
-        bf_error_clear(err);
-        return bf_fail(err, BF_E_BAD_INPUT, 0,
-                       "options.mover_slots: expected a number from 1 to %d", MOVER_SLOTS_MAX);
-    }
-    return 0;
-}
+#define CLONE_FOLDER "_clone_folder"
+static const char *const mover_suffixes[] = {CLONE_FOLDER, NULL};
 
-static int parse_mover(struct json_object *options, struct bf_vmware_conf *conf,
-                       struct bf_error *err)
+/* A folder of the first mover's is that of the others, too, unless they have their own. */
+static int parse_movers(struct json_object *options, struct bf_vmware_conf *conf,
+                        struct bf_error *err)
 {
-    const char *id = NULL, *address = NULL, *certificates = NULL, *folder = NULL, *slots = NULL;
+    const char *first = NULL;
 
-    if (bf_json_opt_string(options, "options", "mover", &id, err) < 0 ||
-        bf_json_opt_string(options, "options", "mover_address", &address, err) < 0 ||
-        bf_json_opt_string(options, "options", "mover_certificates", &certificates, err) < 0 ||
-        bf_json_opt_string(options, "options", "mover_clone_folder", &folder, err) < 0 ||
-        bf_json_opt_string(options, "options", "mover_slots", &slots, err) < 0 ||
-        parse_slots(slots, &conf->mover_slots, err) < 0)
+    if (bf_mover_options_parse(options, MOVER_SLOTS, MOVER_SLOTS_MAX, &conf->movers, err) < 0)
         return -1;
-    if (!id && (address || certificates || folder || slots))
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.mover is not set, but others of it are");
-    if (!id && conf->path == BF_VMWARE_PATH_MOVER)
+    if (conf->movers.count == 0 && conf->path == BF_VMWARE_PATH_MOVER)
         return bf_fail(err, BF_E_BAD_INPUT, 0,
                        "options.read_path: mover, but there is no options.mover");
-    if (!id)
-        return 0;
-    if (!address || !certificates)
-        return bf_fail(err, BF_E_BAD_INPUT, 0,
-                       "options mover, mover_address and mover_certificates go together");
-    if (!*id || !*address || strpbrk(address, "/?#@ "))
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.mover_address: expected HOST or HOST:PORT");
-    conf->mover = bf_xstrdup(id);
-    conf->mover_address = bf_xstrdup(address);
-    conf->mover_clone_folder = bf_xstrdup(folder);
-    return copy_path("mover_certificates", certificates, &conf->mover_certificates, err);
+    for (size_t i = 0; i < conf->movers.count; i++) {
+        const char *folder = NULL;
+
+        if (bf_mover_option_text(options, conf->movers.list[i].number, CLONE_FOLDER, &folder, err) <
+            0)
+            return -1;
+        if (i == 0)
+            first = folder;
+        conf->clone_folders[i] = bf_xstrdup(folder ? folder : first);
+    }
+    return 0;
 }
 
 /* Upper-case hex with colons, as VDDK compares it. */
@@ -195,33 +181,33 @@ static int parse_thumbprint(const char *text, char **ret, struct bf_error *err)
     return 0;
 }
 
+static int check_known(struct json_object *options, struct bf_error *err)
+{
+    static const char *const texts[] = {
+        "ca_file",    "fingerprint",       "thumbprint", "library_directory", "library_config",
+        "transports", "scratch_directory", "read_path",  "trust_cbt",         "nfc_per_host",
+        "nfc_in_all", "nfc_wait",          "plugin",     "plugin_parameters"};
+    size_t count = bf_array_length(texts);
+    bf_auto_free const char **known =
+        bf_xcalloc(count + (size_t)json_object_object_length(options) + 1, sizeof(*known));
+
+    memcpy(known, texts, sizeof(texts));
+    json_object_object_foreach(options, key, value)
+    {
+        (void)value;
+        if (bf_mover_option_is(key, mover_suffixes))
+            known[count++] = key;
+    }
+    return bf_json_check_fields(options, "options", known, err);
+}
+
 static int parse_options(struct json_object *options, struct bf_vmware_conf *conf,
                          struct bf_error *err)
 {
-    static const char *const known[] = {"ca_file",
-                                        "fingerprint",
-                                        "thumbprint",
-                                        "library_directory",
-                                        "library_config",
-                                        "transports",
-                                        "scratch_directory",
-                                        "read_path",
-                                        "trust_cbt",
-                                        "nfc_per_host",
-                                        "nfc_in_all",
-                                        "nfc_wait",
-                                        "plugin",
-                                        "plugin_parameters",
-                                        "mover",
-                                        "mover_address",
-                                        "mover_certificates",
-                                        "mover_clone_folder",
-                                        "mover_slots",
-                                        NULL};
     const char *ca = NULL, *pin = NULL, *thumb = NULL, *library = NULL, *config = NULL;
     const char *transports = "nbdssl", *scratch = NULL, *path = "auto", *trust = "yes";
 
-    if (bf_json_check_fields(options, "options", known, err) < 0 ||
+    if (check_known(options, err) < 0 ||
         bf_json_opt_string(options, "options", "ca_file", &ca, err) < 0 ||
         bf_json_opt_string(options, "options", "fingerprint", &pin, err) < 0 ||
         bf_json_opt_string(options, "options", "thumbprint", &thumb, err) < 0 ||
@@ -239,7 +225,7 @@ static int parse_options(struct json_object *options, struct bf_vmware_conf *con
         parse_path(path, &conf->path, err) < 0 ||
         parse_thumbprint(thumb, &conf->thumbprint, err) < 0 ||
         parse_limits(options, conf, err) < 0 || parse_plugin(options, conf, err) < 0 ||
-        parse_mover(options, conf, err) < 0)
+        parse_movers(options, conf, err) < 0)
         return -1;
     if (!bf_streq(trust, "yes") && !bf_streq(trust, "no"))
         return bf_fail(err, BF_E_BAD_INPUT, 0, "options.trust_cbt: expected yes or no");
@@ -296,9 +282,8 @@ void bf_vmware_conf_done(struct bf_vmware_conf *conf)
     free(conf->plugin);
     free(conf->plugin_parameters);
     free(conf->scratch_directory);
-    free(conf->mover);
-    free(conf->mover_address);
-    free(conf->mover_certificates);
-    free(conf->mover_clone_folder);
+    bf_mover_options_done(&conf->movers);
+    for (size_t i = 0; i < BF_MOVERS_MAX; i++)
+        free(conf->clone_folders[i]);
     *conf = (struct bf_vmware_conf){0};
 }

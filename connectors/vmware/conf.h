@@ -4,6 +4,7 @@
 
 #include "base/secret.h"
 #include "connectors/connector.h"
+#include "connectors/mover_option.h"
 
 enum bf_vmware_path {
     BF_VMWARE_PATH_AUTO = 0,
@@ -21,20 +22,18 @@ struct bf_vmware_conf {
     char *user;
     struct bf_secret *password;
     char *work_directory;
-    char *ca_file;            /* NULL: the system's */
-    char *fingerprint;        /* base64 of the public key's SHA-256; NULL: by CA */
-    char *thumbprint;         /* SHA-1 of the certificate, for VDDK; NULL: none */
-    char *library_directory;  /* where VDDK was unpacked; NULL: none */
-    char *library_config;     /* VDDK's own configuration file; NULL: none */
-    char *transports;         /* for VDDK */
-    char *plugin;             /* an nbdkit plugin to read by; NULL: our own */
-    char *plugin_parameters;  /* its template (other_plugin.h) */
-    char *scratch_directory;  /* for exported disks */
-    char *mover;              /* moref of its machine; NULL: none */
-    char *mover_address;      /* HOST or HOST:PORT */
-    char *mover_certificates; /* directory */
-    char *mover_clone_folder; /* moref of the folder of linked clones; NULL: none are made */
-    uint64_t mover_slots;
+    char *ca_file;           /* NULL: the system's */
+    char *fingerprint;       /* base64 of the public key's SHA-256; NULL: by CA */
+    char *thumbprint;        /* SHA-1 of the certificate, for VDDK; NULL: none */
+    char *library_directory; /* where VDDK was unpacked; NULL: none */
+    char *library_config;    /* VDDK's own configuration file; NULL: none */
+    char *transports;        /* for VDDK */
+    char *plugin;            /* an nbdkit plugin to read by; NULL: our own */
+    char *plugin_parameters; /* its template (other_plugin.h) */
+    char *scratch_directory; /* for exported disks */
+    struct bf_mover_options movers;
+    /* Of each of them: moref of the folder of linked clones; NULL: none are made. */
+    char *clone_folders[BF_MOVERS_MAX];
     enum bf_vmware_path path;
     bool trust_cbt;
     uint64_t nfc_per_host, nfc_in_all; /* disks read at a time (admission.h) */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Disks of a snapshot read through the mover (mover.h): no VDDK, no port 902.
+/* Disks of a snapshot read through a mover (mover.h): no VDDK, no port 902.
  *
  * First the snapshot's own files are attached (variant A).  Where the host refuses that because it
  * holds a lock on them, a linked clone of the snapshot is made (clone.h) and its files are attached
@@ -9,6 +9,9 @@
  * uuid, size and content id that the snapshot's has (variant B: its parent has), and the mover
  * serves, under the name that comes from the uuid, a disk of that size.  Anything else is
  * BF_E_DISK_CHANGED, and it is detached.
+ *
+ * Which mover, is said by mover_choice.h and connectors/mover.h; disks of one machine may hang on
+ * several.
  *
  * A disk that is opened again by the same handle is shared; the last to close it detaches it.  What
  * a crash leaves attached carries the tag of its snapshot and goes with it, before it.

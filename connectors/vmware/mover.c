@@ -55,7 +55,7 @@ static int take_mover(const char *id, xmlNodePtr object, void *user)
     return 0;
 }
 
-int bf_vmware_mover_get(struct bf_vmware *vw, struct bf_vmware_mover *ret_mover,
+int bf_vmware_mover_get(struct bf_vmware *vw, const char *id, struct bf_vmware_mover *ret_mover,
                         struct bf_error *err)
 {
     static const char *const paths[] = {"config.hardware.device", "config.extraConfig", NULL};
@@ -64,14 +64,13 @@ int bf_vmware_mover_get(struct bf_vmware *vw, struct bf_vmware_mover *ret_mover,
     struct taking taking = {.mover = &mover};
 
     mover.machine->machine = bf_machine_new();
-    if (bf_vmware_get(vw, "VirtualMachine", vw->conf.mover, paths, take_mover, &taking, err) < 0) {
+    if (bf_vmware_get(vw, "VirtualMachine", id, paths, take_mover, &taking, err) < 0) {
         if (bf_vmware_fault(vw, "ManagedObjectNotFound"))
             bf_error_recode(err, BF_E_NO_SUCH_MACHINE);
-        return bf_fail_in(err, "mover %s", vw->conf.mover);
+        return bf_fail_in(err, "mover %s", id);
     }
     if (!taking.seen)
-        return bf_fail(err, BF_E_PLATFORM_PRIVILEGE, 0, "mover %s: its devices are not shown",
-                       vw->conf.mover);
+        return bf_fail(err, BF_E_PLATFORM_PRIVILEGE, 0, "mover %s: its devices are not shown", id);
     *ret_mover = mover;
     mover = (struct bf_vmware_mover){0};
     return 0;
@@ -272,7 +271,7 @@ static int mover_attach(struct bf_platform *platform, const char *mover, const c
         bf_auto_vmware_mover now = {0};
         struct slot slot = {0};
 
-        if (bf_vmware_mover_get(vw, &now, err) < 0 || find_slot(&now, &slot, err) < 0)
+        if (bf_vmware_mover_get(vw, mover, &now, err) < 0 || find_slot(&now, &slot, err) < 0)
             return -1;
         if (add_disk(vw, mover, &slot, disk, tag, err) == 0)
             return 0;
@@ -329,14 +328,14 @@ static int mover_detach(struct bf_platform *platform, const char *mover, const c
     bf_auto_vmware_mover after = {0};
     const struct bf_vmware_disk *disk;
 
-    if (bf_vmware_mover_get(vw, &before, err) < 0)
+    if (bf_vmware_mover_get(vw, mover, &before, err) < 0)
         return -1;
     disk = bf_vmware_mover_disk(&before, attachment);
     if (!disk)
         return 0;
     if (remove_disk(vw, mover, &before, disk, err) < 0)
         return bf_fail_in(err, "%s", attachment);
-    if (bf_vmware_mover_get(vw, &after, err) < 0)
+    if (bf_vmware_mover_get(vw, mover, &after, err) < 0)
         return -1;
     if (bf_vmware_mover_disk(&after, attachment))
         return bf_fail(err, BF_E_BUSY, 0, "%s is still attached after its removal", attachment);
@@ -365,8 +364,7 @@ static int mover_list(struct bf_platform *platform, const char *mover, bf_mover_
     bf_auto_vmware_mover now = {0};
     bool stop = false;
 
-    (void)mover;
-    if (bf_vmware_mover_get(bf_vmware_of(platform), &now, err) < 0)
+    if (bf_vmware_mover_get(bf_vmware_of(platform), mover, &now, err) < 0)
         return -1;
     for (size_t i = 0; !stop && i < now.machine->disk_count; i++) {
         const struct bf_vmware_disk *disk = &now.machine->disks[i];
@@ -388,11 +386,13 @@ static int mover_list(struct bf_platform *platform, const char *mover, bf_mover_
 static const struct bf_mover_ops mover_ops = {
     .attach = mover_attach, .detach = mover_detach, .list = mover_list};
 
-struct bf_mover_conf bf_vmware_mover_conf(const struct bf_vmware *vw)
+struct bf_mover_conf bf_vmware_mover_conf(const struct bf_vmware *vw, size_t index)
 {
+    const struct bf_mover_option *mover = &vw->conf.movers.list[index];
+
     return (struct bf_mover_conf){.ops = &mover_ops,
-                                  .id = vw->conf.mover,
-                                  .address = vw->conf.mover_address,
-                                  .tls_directory = vw->conf.mover_certificates,
-                                  .slots = (unsigned)vw->conf.mover_slots};
+                                  .id = mover->id,
+                                  .address = mover->address,
+                                  .tls_directory = mover->certificates,
+                                  .slots = mover->slots};
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The mover of a vCenter: a virtual machine to which files of other machines' disks are hot-added
+/* A mover of a vCenter: a virtual machine to which files of other machines' disks are hot-added
  * (docs/mover.md, connectors/mover.h).
  *
  * A file is attached as "independent_nonpersistent": what the mover would write goes to a redo log
@@ -19,8 +19,8 @@
 #include "connectors/mover.h"
 #include "connectors/vmware/machine.h"
 
-/* ops is set; id NULL: the platform has no mover. */
-struct bf_mover_conf bf_vmware_mover_conf(const struct bf_vmware *vw);
+/* Of the index-th of vw->conf.movers. */
+struct bf_mover_conf bf_vmware_mover_conf(const struct bf_vmware *vw, size_t index);
 /* The id of a file of a machine for connectors/mover.h.  Caller frees. */
 char *bf_vmware_mover_disk_id(const char *machine, const char *file);
 /* Its machine's moref.  Caller frees. */
@@ -31,7 +31,8 @@ struct bf_vmware_mover {
     struct json_object *notes;         /* "1:3" -> "TAG MACHINE FILE" */
     bool has_uuids;                    /* disk.EnableUUID: its guest sees the disks' uuids */
 };
-int bf_vmware_mover_get(struct bf_vmware *vw, struct bf_vmware_mover *ret_mover,
+/* By its moref. */
+int bf_vmware_mover_get(struct bf_vmware *vw, const char *id, struct bf_vmware_mover *ret_mover,
                         struct bf_error *err);
 void bf_vmware_mover_done(struct bf_vmware_mover *mover);
 #define bf_auto_vmware_mover __attribute__((cleanup(bf_vmware_mover_done))) struct bf_vmware_mover

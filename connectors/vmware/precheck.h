@@ -16,13 +16,24 @@ void bf_vmware_precheck_disks(const struct bf_vmware_machine *machine,
 /* Of datastores, the host and the account: these ask the platform. */
 int bf_vmware_precheck_around(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                               struct bf_findings *findings, struct bf_error *err);
-/* Of the mover, if disks are read through it: what it is, and whether it reaches the machine's
- * disks (precheck_mover.c, precheck_reach.c). */
+/* Of the movers, if disks are read through them. */
 int bf_vmware_precheck_mover(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                              struct bf_findings *findings, struct bf_error *err);
+/* Does this mover run, and reach the machine's disks?  Whatever blocks says why not. */
 int bf_vmware_precheck_reach(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                              const struct bf_vmware_machine *mover, struct bf_findings *findings,
                              struct bf_error *err);
+/* What the account may do with it; `folder`: of linked clones, NULL: none. */
+int bf_vmware_precheck_rights(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                              const struct bf_vmware_machine *mover, const char *folder,
+                              struct bf_findings *findings, struct bf_error *err);
+/* May DRS move it by itself?  Of a mover (subject is its id) or of the machine to replicate. */
+int bf_vmware_precheck_drs(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                           bool is_mover, struct bf_findings *findings, struct bf_error *err);
+/* May Storage DRS move its files?  `pod`: moref of the datastore cluster that `store` is in. */
+int bf_vmware_precheck_storage_drs(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                                   const char *pod, const char *store, struct bf_findings *findings,
+                                   struct bf_error *err);
 /* Does nothing answer at "HOST:PORT"?  *ret_why: why not, NULL if something does; caller frees. The
  * answer may be a minute old. */
 int bf_vmware_port_silent(struct bf_vmware *vw, const char *place, char **ret_why,

@@ -18,6 +18,7 @@ struct around {
     const struct bf_vmware_machine *machine;
     struct bf_findings *findings;
     char *host_name;
+    char *pod, *store; /* the datastore cluster of the last datastore; NULL: in none */
 };
 
 /* A snapshot's delta grows with what the guest writes during a round: a tenth is the usual rule. */
@@ -34,6 +35,14 @@ static int take_datastore(const char *id, xmlNodePtr object, void *user)
         if (bf_streq(around->machine->disks[i].datastore, id))
             size += around->machine->disks[i].size_bytes;
     }
+    xmlNodePtr parent = bf_vmware_property(object, "parent");
+    xmlChar *kind = parent ? xmlGetNoNsProp(parent, (const xmlChar *)"type") : NULL;
+
+    if (bf_streq((const char *)kind, "StoragePod")) {
+        around->pod = bf_vmware_text(parent, "");
+        around->store = bf_xstrdup(name ? name : id);
+    }
+    xmlFree(kind);
     if (free_bytes < size / 10) {
         bf_auto_free char *have = bf_format_bytes(free_bytes);
         bf_auto_free char *want = bf_format_bytes(size / 10);
@@ -57,11 +66,18 @@ static int take_datastore(const char *id, xmlNodePtr object, void *user)
 
 static int datastore_findings(struct bf_vmware *vw, struct around *around, struct bf_error *err)
 {
-    static const char *const paths[] = {"summary.name", "summary.freeSpace", "summary.type", NULL};
+    static const char *const paths[] = {"summary.name", "summary.freeSpace", "summary.type",
+                                        "parent", NULL};
 
     for (char **at = around->machine->datastores; at && *at; at++) {
         if (bf_vmware_get(vw, "Datastore", *at, paths, take_datastore, around, err) < 0)
             return bf_fail_in(err, "datastore %s", *at);
+        bf_auto_free char *pod = bf_steal(around->pod);
+        bf_auto_free char *store = bf_steal(around->store);
+
+        if (pod && bf_vmware_precheck_storage_drs(vw, around->machine, pod, store, around->findings,
+                                                  err) < 0)
+            return -1;
     }
     return 0;
 }
@@ -190,6 +206,8 @@ int bf_vmware_precheck_around(struct bf_vmware *vw, const struct bf_vmware_machi
                         "add them to the account's role on this machine or its folder");
     if (bf_vmware_read_path_findings(vw, machine, findings, err) < 0 ||
         datastore_findings(vw, &around, err) < 0 || host_findings(vw, &around, err) < 0)
+        return -1;
+    if (bf_vmware_precheck_drs(vw, machine, false, findings, err) < 0)
         return -1;
     return bf_vmware_precheck_mover(vw, machine, findings, err);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Findings about the mover itself: disks of the machine are to be read through it. */
+/* Findings about the movers: disks of the machine are to be read through one of them. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "connectors/vmware/mover.h"
+#include "connectors/vmware/mover_choice.h"
 #include "connectors/vmware/precheck.h"
 #include "connectors/vmware/read_path.h"
 
@@ -17,36 +18,14 @@ struct check {
     struct bf_vmware *vw;
     const struct bf_vmware_machine *machine;
     const struct bf_vmware_machine *mover;
+    const struct bf_mover_option *option;
     struct bf_findings *findings;
 };
 
 static void add(const struct check *check, enum bf_severity severity, const char *id,
                 const char *found, const char *needed, const char *why, const char *fix)
 {
-    bf_findings_add(check->findings, severity, id, check->vw->conf.mover, found, needed, why, fix);
-}
-
-/* --- the machine that it is --- */
-
-static void state_findings(const struct check *check)
-{
-    const struct bf_vmware_machine *mover = check->mover;
-    const char *found = NULL;
-
-    if (bf_streq(check->machine->machine->id, check->vw->conf.mover))
-        found = "the machine is the mover itself";
-    else if (mover->template)
-        found = "a template";
-    else if (mover->connection && !bf_streq(mover->connection, "connected"))
-        found = mover->connection;
-    else if (mover->machine->power != BF_POWER_ON)
-        found = "it is not running";
-    else if (mover->question)
-        found = mover->question;
-    if (found)
-        add(check, BF_SEVERITY_BLOCK, "vmware-mover", found, "another machine, which runs",
-            "disks are attached to it, and it serves them",
-            "start it, or correct the platform's option mover");
+    bf_findings_add(check->findings, severity, id, check->option->id, found, needed, why, fix);
 }
 
 /* What a mover must not have: each of these would touch others' disks. */
@@ -69,25 +48,20 @@ static void nature_findings(const struct check *check)
 
 /* --- its disks --- */
 
-static void controller_findings(const struct check *check, const struct bf_vmware_mover *now)
+/* *slots grows by what it takes at a time. */
+static void controller_findings(const struct check *check, const struct bf_vmware_mover *now,
+                                unsigned *slots)
 {
     unsigned room = bf_vmware_mover_room(now);
     bf_auto_free char *found = bf_xasprintf("room for %u disks", room);
-    bf_auto_free char *needed =
-        bf_xasprintf("PVSCSI controllers on buses 1 to 3, for %llu disks (mover_slots)",
-                     (unsigned long long)check->vw->conf.mover_slots);
+    bf_auto_free char *needed = bf_xasprintf(
+        "PVSCSI controllers on buses 1 to 3, for %u disks (mover_slots)", check->option->slots);
 
-    if (room < check->vw->conf.mover_slots)
+    if (room < check->option->slots)
         add(check, room == 0 ? BF_SEVERITY_BLOCK : BF_SEVERITY_WARN, "vmware-mover-controllers",
             found, needed, "disks of others are attached to these controllers only",
             "add them while the mover is off: on a running machine that stuns it");
-    if (check->machine->disk_count > check->vw->conf.mover_slots ||
-        check->machine->disk_count > room) {
-        bf_auto_free char *count = bf_xasprintf("%zu disks", check->machine->disk_count);
-
-        add(check, BF_SEVERITY_WARN, "vmware-mover-slots", count, found,
-            "the machine's disks are copied in turns", "none is needed; or add controllers");
-    }
+    *slots += room < check->option->slots ? room : check->option->slots;
     if (!now->has_uuids)
         add(check, BF_SEVERITY_BLOCK, "vmware-mover-uuid", "disk.EnableUUID is not TRUE",
             "disk.EnableUUID=TRUE in the mover's advanced settings",
@@ -147,8 +121,7 @@ static void certificate_findings(const struct check *check)
     static const char *const names[] = {"ca-cert.pem", "client-cert.pem", "client-key.pem"};
 
     for (size_t i = 0; i < bf_array_length(names); i++) {
-        bf_auto_free char *path =
-            bf_xasprintf("%s/%s", check->vw->conf.mover_certificates, names[i]);
+        bf_auto_free char *path = bf_xasprintf("%s/%s", check->option->certificates, names[i]);
 
         if (access(path, R_OK) == 0)
             continue;
@@ -161,7 +134,7 @@ static void certificate_findings(const struct check *check)
 
 static int port_findings(const struct check *check, struct bf_error *err)
 {
-    const char *address = check->vw->conf.mover_address;
+    const char *address = check->option->address;
     const char *end = strrchr(address, ']');
     bool has_port = strchr(end ? end : address, ':') != NULL;
     bf_auto_free char *place =
@@ -179,52 +152,119 @@ static int port_findings(const struct check *check, struct bf_error *err)
 
 /* --- all --- */
 
-static void path_finding(const struct check *check)
+static void path_finding(const struct bf_vmware *vw, struct bf_findings *findings)
 {
-    const char *folder = check->vw->conf.mover_clone_folder;
+    bool clones = false;
 
-    add(check, BF_SEVERITY_INFO, "vmware-mover-read", "disks are read through a mover",
-        "a mover at this vCenter", "the snapshot's files are attached to it while they are copied",
-        "none is needed; check --inspect rehearses it");
-    if (!folder)
-        add(check, BF_SEVERITY_INFO, "vmware-mover-clones", "no mover_clone_folder",
-            "a folder for linked clones",
-            "where a host does not let a snapshot's files be attached, there is no other way by "
-            "the mover",
-            "make a folder, and set the platform's option mover_clone_folder");
+    for (size_t i = 0; i < vw->conf.movers.count; i++)
+        clones = clones || vw->conf.clone_folders[i];
+    bf_findings_add(findings, BF_SEVERITY_INFO, "vmware-mover-read", NULL,
+                    "disks are read through a mover", "a mover at this vCenter",
+                    "the snapshot's files are attached to it while they are copied",
+                    "none is needed; check --inspect rehearses it");
+    if (!clones)
+        bf_findings_add(findings, BF_SEVERITY_INFO, "vmware-mover-clones", NULL,
+                        "no mover_clone_folder", "a folder for linked clones",
+                        "where a host does not let a snapshot's files be attached, there is no "
+                        "other way by the mover",
+                        "make a folder, and set the platform's option mover_clone_folder");
+}
+
+static void slots_finding(const struct bf_vmware_machine *machine, unsigned slots,
+                          struct bf_findings *findings)
+{
+    bf_auto_free char *count = bf_xasprintf("%zu disks", machine->disk_count);
+    bf_auto_free char *room = bf_xasprintf("room for %u disks", slots);
+
+    if (machine->disk_count > slots)
+        bf_findings_add(findings, BF_SEVERITY_WARN, "vmware-mover-slots", NULL, count, room,
+                        "the machine's disks are copied in turns",
+                        "none is needed; or add controllers (mover_slots), or movers");
+}
+
+/* A mover that is there: what it is made of, the way to it, and what may be done to it. */
+static int mover_findings(struct check *check, const char *folder, unsigned *slots,
+                          struct bf_error *err)
+{
+    bf_auto_vmware_mover now = {0};
+
+    certificate_findings(check);
+    nature_findings(check);
+    if (bf_vmware_mover_get(check->vw, check->option->id, &now, err) < 0)
+        return -1;
+    controller_findings(check, &now, slots);
+    foreign_findings(check, &now);
+    if (port_findings(check, err) < 0 ||
+        bf_vmware_precheck_drs(check->vw, check->mover, true, check->findings, err) < 0)
+        return -1;
+    return bf_vmware_precheck_rights(check->vw, check->machine, check->mover, folder,
+                                     check->findings, err);
+}
+
+static void copy_findings(const struct bf_findings *from, struct bf_findings *to)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        const struct bf_finding *item = &from->items[i];
+
+        bf_findings_add(to, item->severity, item->id, item->subject, item->found, item->needed,
+                        item->why, item->fix);
+    }
+}
+
+/* That there are others makes it no more than something to know. */
+static void unused_finding(const struct bf_vmware_fit *fit, struct bf_findings *findings)
+{
+    const struct bf_finding *why = &fit->findings.items[0];
+
+    for (size_t i = 1; i < fit->findings.count && why->severity != BF_SEVERITY_BLOCK; i++)
+        why = &fit->findings.items[i];
+    bf_auto_free char *found = bf_xasprintf("%s (%s)", why->found, why->id);
+    bf_findings_add(findings, BF_SEVERITY_INFO, "vmware-mover-unused", why->subject, found,
+                    why->needed, "the machine's disks are read through the other movers", why->fix);
+}
+
+static int each_mover(struct check *check, const struct bf_vmware_fit *fits, const bool *used,
+                      bool any, struct bf_error *err)
+{
+    unsigned slots = 0;
+
+    for (size_t i = 0; i < check->vw->conf.movers.count; i++) {
+        check->option = &check->vw->conf.movers.list[i];
+        check->mover = fits[i].mover;
+        if (any && !used[i]) {
+            unused_finding(&fits[i], check->findings);
+            continue;
+        }
+        copy_findings(&fits[i].findings, check->findings);
+        if (check->mover &&
+            mover_findings(check, check->vw->conf.clone_folders[i], &slots, err) < 0)
+            return -1;
+    }
+    if (slots > 0)
+        slots_finding(check->machine, slots, check->findings);
+    return 0;
 }
 
 int bf_vmware_precheck_mover(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                              struct bf_findings *findings, struct bf_error *err)
 {
-    bf_auto_vmware_machine *mover = NULL;
-    bf_auto_vmware_mover now = {0};
+    struct bf_vmware_fit fits[BF_MOVERS_MAX] = {0};
+    bool used[BF_MOVERS_MAX] = {0};
     struct check check = {.vw = vw, .machine = machine, .findings = findings};
     bf_auto_error ignored = BF_ERROR_INIT;
     enum bf_vmware_path path;
+    int rc = 0;
 
     if (bf_vmware_read_path(vw, machine, &path, &ignored) < 0 || path != BF_VMWARE_PATH_MOVER)
         return 0;
-    path_finding(&check);
-    certificate_findings(&check);
+    path_finding(vw, findings);
     uuid_findings(&check);
-    if (bf_vmware_machine_get(vw, vw->conf.mover, BF_E_NO_SUCH_MACHINE, &mover, err) < 0) {
-        if (err->code != BF_E_NO_SUCH_MACHINE)
-            return -1;
-        bf_error_clear(err);
-        add(&check, BF_SEVERITY_BLOCK, "vmware-mover", "there is no such machine",
-            "a mover at this vCenter", "disks are attached to it, and it serves them",
-            "make one (docs/mover.md), or correct the platform's option mover");
-        return 0;
-    }
-    check.mover = mover;
-    state_findings(&check);
-    nature_findings(&check);
-    if (bf_vmware_mover_get(vw, &now, err) < 0)
-        return -1;
-    controller_findings(&check, &now);
-    foreign_findings(&check, &now);
-    if (port_findings(&check, err) < 0)
-        return -1;
-    return bf_vmware_precheck_reach(vw, machine, mover, findings, err);
+    for (size_t i = 0; i < vw->conf.movers.count && rc == 0; i++)
+        rc = bf_vmware_mover_fit(vw, machine, i, &fits[i], err);
+    if (rc == 0)
+        rc = each_mover(&check, fits, used,
+                        bf_vmware_fits_choose(fits, vw->conf.movers.count, used), err);
+    for (size_t i = 0; i < vw->conf.movers.count; i++)
+        bf_vmware_fit_done(&fits[i]);
+    return rc;
 }

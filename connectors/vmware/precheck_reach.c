@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Findings about whether a mover reaches a machine's disks, and what the account may do to it. */
+/* Findings about whether a mover reaches a machine's disks.  One that blocks here is not used for
+ * that machine (mover_choice.c). */
 #include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "connectors/vmware/datacenter.h"
 #include "connectors/vmware/precheck.h"
-#include "connectors/vmware/privilege.h"
 
 #define ROOM_BYTES ((uint64_t)1 << 30) /* for the redo logs of attached disks, which stay empty */
 
@@ -20,7 +20,31 @@ struct reach {
 static void add(const struct reach *reach, enum bf_severity severity, const char *id,
                 const char *found, const char *needed, const char *why, const char *fix)
 {
-    bf_findings_add(reach->findings, severity, id, reach->vw->conf.mover, found, needed, why, fix);
+    bf_findings_add(reach->findings, severity, id, reach->mover->machine->id, found, needed, why,
+                    fix);
+}
+
+/* --- the machine that it is --- */
+
+static void state_findings(const struct reach *reach)
+{
+    const struct bf_vmware_machine *mover = reach->mover;
+    const char *found = NULL;
+
+    if (bf_streq(reach->machine->machine->id, mover->machine->id))
+        found = "the machine is the mover itself";
+    else if (mover->template)
+        found = "a template";
+    else if (mover->connection && !bf_streq(mover->connection, "connected"))
+        found = mover->connection;
+    else if (mover->machine->power != BF_POWER_ON)
+        found = "it is not running";
+    else if (mover->question)
+        found = mover->question;
+    if (found)
+        add(reach, BF_SEVERITY_BLOCK, "vmware-mover", found, "another machine, which runs",
+            "disks are attached to it, and it serves them",
+            "start it, or correct the platform's option mover");
 }
 
 /* --- places --- */
@@ -44,7 +68,7 @@ static int datacenter_findings(const struct reach *reach, struct bf_error *err)
             paths[1] ? paths[1] : "the mover is in no datacenter that the account sees",
             paths[0] ? paths[0] : "the machine's datacenter",
             "names of files on datastores are understood in the mover's datacenter",
-            "have a mover, and a platform of its own, for each datacenter");
+            "have a mover in each datacenter (mover2, mover3, ...)");
     free(paths[0]);
     free(paths[1]);
     return rc;
@@ -193,110 +217,15 @@ static void encryption_findings(const struct reach *reach)
             "encrypt the mover, and grant Cryptographer.Access and Cryptographer.AddDisk");
 }
 
-/* --- the account --- */
-
-static int need(const struct reach *reach, const char *type, const char *id,
-                const char *const *names, size_t count, struct bf_error *err)
-{
-    bf_auto_free char *missing = NULL;
-
-    if (bf_vmware_privileges_list(reach->vw, type, id, names, count, false, &missing, err) < 0)
-        return bf_fail_in(err, "privileges on %s", id);
-    if (!missing)
-        return 0;
-    bf_auto_free char *needed = bf_xasprintf("these privileges on %s", id);
-    add(reach, BF_SEVERITY_BLOCK, "vmware-mover-privilege", missing, needed,
-        "disks could not be attached to the mover, or not be detached",
-        "add them to the account's role there");
-    return 0;
-}
-
-/* Destroying a machine deletes the files of all disks that hang on it: who cannot, cannot by
- * mistake either. */
-static int harm_findings(const struct reach *reach, struct bf_error *err)
-{
-    static const char *const machine[] = {"VirtualMachine.Inventory.Delete"};
-    static const char *const files[] = {"Datastore.FileManagement"};
-    bf_auto_free char *granted = NULL;
-    bf_auto_free char *on_files = NULL;
-
-    if (bf_vmware_privileges_list(reach->vw, "VirtualMachine", reach->mover->machine->id, machine,
-                                  1, true, &granted, err) < 0)
-        return -1;
-    if (granted)
-        add(reach, BF_SEVERITY_BLOCK, "vmware-mover-may-delete", granted,
-            "a role without it on the mover",
-            "a mover that is deleted takes the files of the disks that hang on it along",
-            "give the account a role on the mover without the right to delete machines");
-    for (char **at = reach->machine->datastores; at && *at && !on_files; at++) {
-        if (bf_vmware_privileges_list(reach->vw, "Datastore", *at, files, 1, true, &on_files, err) <
-            0)
-            return -1;
-    }
-    if (on_files)
-        add(reach, BF_SEVERITY_WARN, "vmware-mover-may-delete", on_files,
-            "a role without it on the machines' datastores",
-            "reading by a mover does not need it, and it allows to delete disks",
-            "take it from the account's role, unless disks are read from the datastore");
-    return 0;
-}
-
-static int take_nothing(const char *id, xmlNodePtr object, void *user)
-{
-    (void)id, (void)object, (void)user;
-    return 0;
-}
-
-static int clone_findings(const struct reach *reach, struct bf_error *err)
-{
-    static const char *const source[] = {"VirtualMachine.Provisioning.Clone"};
-    static const char *const folder[] = {"VirtualMachine.Inventory.CreateFromExisting",
-                                         "VirtualMachine.Inventory.Delete",
-                                         "VirtualMachine.Config.AddNewDisk"};
-    static const char *const name[] = {"name", NULL};
-    const char *id = reach->vw->conf.mover_clone_folder;
-
-    if (!id)
-        return 0;
-    if (bf_vmware_get(reach->vw, "Folder", id, name, take_nothing, NULL, err) == 0 &&
-        need(reach, "VirtualMachine", reach->machine->machine->id, source, bf_array_length(source),
-             err) == 0 &&
-        need(reach, "Folder", id, folder, bf_array_length(folder), err) == 0)
-        return 0;
-    if (!bf_vmware_fault(reach->vw, "ManagedObjectNotFound"))
-        return -1;
-    bf_error_clear(err);
-    add(reach, BF_SEVERITY_BLOCK, "vmware-mover-clones", id, "a folder of virtual machines",
-        "linked clones are made there", "correct the platform's option mover_clone_folder");
-    return 0;
-}
-
-static int privilege_findings(const struct reach *reach, struct bf_error *err)
-{
-    static const char *const mover[] = {"VirtualMachine.Config.AddExistingDisk",
-                                        "VirtualMachine.Config.RemoveDisk",
-                                        "VirtualMachine.Config.AdvancedConfig"};
-    static const char *const stores[] = {"Datastore.Browse", "Datastore.AllocateSpace"};
-
-    if (need(reach, "VirtualMachine", reach->mover->machine->id, mover, bf_array_length(mover),
-             err) < 0)
-        return -1;
-    for (char **at = reach->machine->datastores; at && *at; at++) {
-        if (need(reach, "Datastore", *at, stores, bf_array_length(stores), err) < 0)
-            return -1;
-    }
-    return harm_findings(reach, err) < 0 ? -1 : clone_findings(reach, err);
-}
-
 int bf_vmware_precheck_reach(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                              const struct bf_vmware_machine *mover, struct bf_findings *findings,
                              struct bf_error *err)
 {
     struct reach reach = {.vw = vw, .machine = machine, .mover = mover, .findings = findings};
 
+    state_findings(&reach);
     encryption_findings(&reach);
-    if (datacenter_findings(&reach, err) < 0 || mount_findings(&reach, err) < 0 ||
-        store_findings(&reach, err) < 0)
+    if (datacenter_findings(&reach, err) < 0 || mount_findings(&reach, err) < 0)
         return -1;
-    return privilege_findings(&reach, err);
+    return store_findings(&reach, err);
 }

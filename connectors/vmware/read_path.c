@@ -21,7 +21,7 @@ int bf_vmware_read_path(const struct bf_vmware *vw, const struct bf_vmware_machi
         path = BF_VMWARE_PATH_PLUGIN;
     else if (path == BF_VMWARE_PATH_AUTO && !missing)
         path = BF_VMWARE_PATH_VDDK;
-    else if (path == BF_VMWARE_PATH_AUTO && vw->conf.mover)
+    else if (path == BF_VMWARE_PATH_AUTO && vw->conf.movers.count > 0)
         path = BF_VMWARE_PATH_MOVER;
     else if (path == BF_VMWARE_PATH_AUTO && machine && machine->machine->power == BF_POWER_OFF)
         path = BF_VMWARE_PATH_DATASTORE;

@@ -287,6 +287,7 @@ static int read_content(struct bf_vmware *vw, struct bf_error *err)
     vw->instance_id = bf_vmware_text(content, "about/instanceUuid");
     vw->is_vcenter = bf_vmware_is(content, "about/apiType", "VirtualCenter");
     vw->authorization = bf_vmware_text(content, "authorizationManager");
+    vw->index = bf_vmware_text(content, "searchIndex");
     if (take_text(content, "rootFolder", &vw->root_folder, err) < 0 ||
         take_text(content, "propertyCollector", &vw->collector, err) < 0 ||
         take_text(content, "viewManager", &vw->view_manager, err) < 0 ||
@@ -301,9 +302,10 @@ static void vmware_free(struct bf_vmware *vw)
     bf_vmware_conf_done(&vw->conf);
     if (vw->cookie)
         explicit_bzero(vw->cookie, strlen(vw->cookie));
-    char *texts[] = {vw->cookie,      vw->version,         vw->full_name,     vw->instance_id,
-                     vw->session_key, vw->root_folder,     vw->collector,     vw->view_manager,
-                     vw->index,       vw->session_manager, vw->authorization, vw->fault};
+    char *texts[] = {vw->cookie,        vw->version,         vw->full_name,     vw->instance_id,
+                     vw->session_key,   vw->root_folder,     vw->collector,     vw->view_manager,
+                     vw->index,         vw->session_manager, vw->authorization, vw->fault,
+                     vw->choice.machine};
     for (size_t i = 0; i < bf_array_length(texts); i++)
         free(texts[i]);
     json_object_put(vw->network_names);

@@ -22,6 +22,13 @@
 #include "connectors/vmware/conf.h"
 #include "connectors/vmware/walk.h"
 
+/* The movers that reach a machine's disks (mover_choice.h), as they were found last. */
+struct bf_vmware_choice {
+    char *machine; /* NULL: of none yet */
+    size_t list[BF_MOVERS_MAX], count;
+    struct bf_deadline until;
+};
+
 struct bf_vmware {
     struct bf_platform base;
     struct bf_vmware_conf conf;
@@ -40,6 +47,7 @@ struct bf_vmware {
     struct bf_vmware_hotadd *hotadds;  /* open ones (hotadd.h) */
     struct json_object *exports;       /* path -> how often it is open (export.h) */
     struct json_object *network_names; /* portgroup key -> name, asked once */
+    struct bf_vmware_choice choice;
 };
 
 static inline struct bf_vmware *bf_vmware_of(struct bf_platform *platform)

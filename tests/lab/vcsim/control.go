@@ -367,7 +367,7 @@ func (w *world) set(m *machine, path string, value interface{}) error {
 			&types.OptionValue{Key: "disk.EnableUUID", Value: text})
 		tidyExtraConfig(vm)
 	case "datastores", "host_mounts":
-		list := w.object(w.machines[len(w.machines)-1]).Datastore // never the mover's own
+		list := w.object(w.machines[0]).Datastore // never a mover's own, movers are the last
 		if !flag {
 			list = nil
 		}
@@ -385,6 +385,10 @@ func (w *world) set(m *machine, path string, value interface{}) error {
 				}
 			}
 		}
+	case "drs", "drs_override", "drs_rule":
+		return w.setDRS(m, path, text, flag)
+	case "storage_drs":
+		w.setStorageDRS(m, text)
 	case "question":
 		vm.Runtime.Question = nil
 	default:

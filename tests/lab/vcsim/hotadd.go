@@ -324,7 +324,7 @@ func (w *world) attachments() []map[string]string {
 	list := []map[string]string{}
 	for _, a := range w.added {
 		list = append(list, map[string]string{"file": a.file, "image": a.image, "uuid": a.uuid,
-			"disk": a.name})
+			"disk": a.name, "mover": a.mover.name})
 	}
 	return list
 }

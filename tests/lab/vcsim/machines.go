@@ -122,7 +122,8 @@ func (w *world) createMachine(ctx context.Context, client *govmomi.Client, c *ma
 	if err != nil {
 		return err
 	}
-	pool, err := hosts[0].ResourcePool(ctx)
+	host := hosts[c.Host%len(hosts)]
+	pool, err := host.ResourcePool(ctx)
 	if err != nil {
 		return err
 	}
@@ -130,7 +131,7 @@ func (w *world) createMachine(ctx context.Context, client *govmomi.Client, c *ma
 	if err != nil {
 		return err
 	}
-	task, err := folders.VmFolder.CreateVM(ctx, spec, pool, hosts[0])
+	task, err := folders.VmFolder.CreateVM(ctx, spec, pool, host)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ type machineConfig struct {
 	Firmware string       `json:"firmware"`
 	Off      bool         `json:"off"`
 	Guest    string       `json:"guest"` // a mover: where its guest sees its disks
+	Host     int          `json:"host"`  // which of the hosts it runs on
 }
 
 type config struct {
@@ -48,7 +49,8 @@ type config struct {
 	User        string          `json:"user"`
 	Password    string          `json:"password"` // path of a file
 	ESX         bool            `json:"esx"`
-	Fill        int             `json:"fill"` // machines without disks of their own
+	Cluster     bool            `json:"cluster"` // of two hosts, instead of one host
+	Fill        int             `json:"fill"`    // machines without disks of their own
 	Machines    []machineConfig `json:"machines"`
 }
 
@@ -67,6 +69,9 @@ func readConfig(path string) (*config, error) {
 func model(c *config) *simulator.Model {
 	m := simulator.VPX()
 	m.Cluster = 0
+	if c.Cluster {
+		m.Cluster, m.ClusterHost, m.Host = 1, 2, 0
+	}
 	if c.ESX {
 		m = simulator.ESX()
 	}
