@@ -49,6 +49,9 @@ struct bf_api {
     uint64_t replies[6]; /* sent, by first digit of the status */
 };
 
+/* server.c: a connection was resumed; else its reply would wait for the next event of another. */
+void bf_api_run_soon(struct bf_api *api);
+
 /* stream.c */
 int bf_stream_open(struct bf_request *request, const char *replication, bool resume, uint64_t after,
                    struct bf_error *err);

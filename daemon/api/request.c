@@ -209,6 +209,7 @@ void bf_request_resume(struct bf_request *request)
         return;
     request->suspended = false;
     MHD_resume_connection(request->connection);
+    bf_api_run_soon(request->api);
 }
 
 static void question_answered(struct json_object *answer, struct bf_error *err, void *user)

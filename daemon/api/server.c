@@ -249,6 +249,15 @@ static void run(struct bf_api *api)
     }
 }
 
+/* libmicrohttpd wakes a thread of its own for that, and has none here. */
+void bf_api_run_soon(struct bf_api *api)
+{
+    if (!api->timer)
+        return;
+    sd_event_source_set_time_relative(api->timer, 0);
+    sd_event_source_set_enabled(api->timer, SD_EVENT_ONESHOT);
+}
+
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *user)
 {
     (void)source;

@@ -97,6 +97,14 @@ def test_pipelined_requests(server):
         assert time.monotonic() - begin < 2, "the loop was woken by its clock only"
 
 
+def test_an_answer_goes_out_when_it_is_there(server):
+    """What a platform is asked for answers after 20 ms here; the loop's clock turns once a second."""
+    begin = time.monotonic()
+    for _ in range(10):
+        assert server.ask("GET", "/v1/platforms/old/machines").status == 200
+    assert time.monotonic() - begin < 3, "the loop was woken by its clock only"
+
+
 def test_head_has_no_body(server):
     with server.connect() as connection:
         head = connection.ask("HEAD", "/v1/replications")
