@@ -10,7 +10,7 @@
 /* clang-format off */
 #define BF_ERROR_CATALOGUE(X) \
     /* --- general --- */ \
-    X(INTERNAL, SYSTEM, false, "blockferry met a condition it did not expect", "report it with the support bundle; the replication can be retried") \
+    X(INTERNAL, SYSTEM, false, "blockferry met a condition it did not expect", "report it, with the service's log (journalctl -u blockferryd) and blockferry report NAME --json; the replication can be retried") \
     X(SYSTEM, SYSTEM, true, "the operating system refused a call", "see the message; free the resource it names and retry") \
     X(NO_MEMORY, SYSTEM, true, "not enough memory", "give the service more memory or run fewer rounds at a time") \
     X(CANCELLED, CANCELLED, true, "the operation was cancelled", "start it again when wanted") \
@@ -28,7 +28,7 @@
     X(CHILD_MISSING, UNSUPPORTED, false, "a helper program is not installed", "install the package that the message names") \
     /* --- store and service --- */ \
     X(STORE, SYSTEM, false, "the state database cannot be read or written", "check the disk of the state directory; restore a backup if it is damaged") \
-    X(STORE_NEWER, CONFLICT, false, "the state directory was written by a newer version", "run that version, or restore a backup made before the upgrade") \
+    X(STORE_NEWER, CONFLICT, false, "the state directory was written by a newer version", "run that version, or put back the copy made before the upgrade (blockferryd(8))") \
     X(STORE_LOCKED, CONFLICT, false, "another blockferryd uses this state directory", "stop the other one first") \
     X(SEAL_KEY, AUTH, false, "the key that seals secrets is missing or wrong", "give the service the key the secrets were sealed with") \
     X(STATE_FORBIDS, CONFLICT, false, "the replication's state does not allow this verb", "see the verbs allowed in the message") \
@@ -44,10 +44,10 @@
     X(NO_SUCH_LEDGER_ENTRY, NOT_FOUND, false, "the ledger has no such entry", "see blockferry ledger --all") \
     X(ALREADY_REPLICATED, CONFLICT, false, "the machine already has a replication", "use that one, or remove it first") \
     X(CONFIRM_NEEDED, INPUT, false, "this step must be confirmed", "repeat with --yes") \
-    X(PRECHECK_BLOCKED, CONFLICT, false, "a precheck blocks this", "see blockferry check NAME; fix or waive the findings") \
+    X(PRECHECK_BLOCKED, CONFLICT, false, "a precheck blocks this", "see blockferry check NAME; mend what it finds, or waive a finding (--waive)") \
     /* --- platforms --- */ \
     X(PLATFORM_UNREACHABLE, TRANSIENT, true, "the platform does not answer", "check address, port and the service there") \
-    X(PLATFORM_AUTH, AUTH, false, "the platform refused the credentials", "correct user, password or key of the platform") \
+    X(PLATFORM_AUTH, AUTH, false, "the platform refused the credentials", "correct user, password or key (blockferry platform set NAME)") \
     X(PLATFORM_PRIVILEGE, AUTH, false, "the platform's account lacks a privilege", "grant the privileges that the message names") \
     X(PLATFORM_ERROR, SYSTEM, true, "the platform reported an error", "see the evidence; retry when it is mended") \
     X(PLATFORM_UNSUPPORTED, UNSUPPORTED, false, "the platform or its version cannot do this", "see docs/platforms for what is needed") \
@@ -66,8 +66,8 @@
     X(TARGET_FULL, CAPACITY, true, "the target has no space left", "free space or grow the pool; the round continues by retry") \
     X(QUOTA, CAPACITY, true, "a quota of the target is used up", "raise the quota that the message names") \
     X(VOLUME_GONE, NOT_FOUND, false, "a volume of the replication is missing on the target", "restore it, or remove the replication and seed again") \
-    X(NO_SUCH_NETWORK, INPUT, false, "the target has no such network", "correct the network map") \
-    X(NO_SUCH_STORAGE, INPUT, false, "the target has no such storage", "correct the storage in the mapping") \
+    X(NO_SUCH_NETWORK, INPUT, false, "the target has no such network", "correct the network map; blockferry platform resources NAME lists them") \
+    X(NO_SUCH_STORAGE, INPUT, false, "the target has no such storage", "correct the storage in the mapping; blockferry platform resources NAME lists them") \
     X(LAUNCH_FAILED, SYSTEM, true, "the machine could not be started on the target", "see the evidence; roll back or launch again") \
     X(LAUNCH_RUNNING, CONFLICT, true, "the launched machine could not be removed and may run", "see that the target answers, then roll back: that removes the machine and starts the source") \
     X(LAUNCH_NOT_BOOTED, SYSTEM, true, "the launched machine did not show that it booted", "look at its console; roll back or raise the boot deadline") \

@@ -9,6 +9,8 @@
  *   holds the change), without a checkpoint on close.
  * - A migration is one transaction with its version number, so a crash leaves the old schema or
  *   the new one.
+ * - Before a migration the database is copied to blockferry.db.schema-N beside it, so that there is
+ *   a way back to the version that wrote it.
  * - A transaction of which an inner part was rolled back, or which SQLite itself gave up (disk
  *   full), can only be rolled back.
  *
@@ -24,6 +26,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "daemon/store/internal.h"
 
@@ -80,8 +83,10 @@ static int take_lock(struct bf_store *store, const char *directory, struct bf_er
 
 static int fail_newer(const char *path, uint64_t found, unsigned known, struct bf_error *err)
 {
-    return bf_fail(err, BF_E_STORE_NEWER, 0, "%s has schema %llu, this version knows up to %u",
-                   path, (unsigned long long)found, known);
+    return bf_fail(err, BF_E_STORE_NEWER, 0,
+                   "%s has schema %llu, this version knows up to %u "
+                   "(its copies of older schemas are %s.schema-N)",
+                   path, (unsigned long long)found, known, path);
 }
 
 /* Look at the header without SQLite, which would already make files beside it. */
@@ -225,16 +230,46 @@ static int migrate_within(struct bf_store *store, const struct store_migration *
     return run_sql(store, stamp, err);
 }
 
+/* A copy of the database as it is, whole in itself, under the name of its schema.  It is made
+ * beside and renamed when it is on the disk: what bears the name is complete. */
+static int save_schema(struct bf_store *store, const char *directory, unsigned version, unsigned to,
+                       struct bf_error *err)
+{
+    bf_auto_free char *path = bf_xasprintf("%s.schema-%u", store->path, version);
+    bf_auto_free char *part = bf_xasprintf("%s.part", path);
+    bf_auto_fd int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bf_auto_fd int fd = -1;
+
+    if (bf_file_remove(part, err) < 0)
+        return -1;
+    /* SQLite takes an empty file, so that the copy is private from its birth. */
+    fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return bf_fail(err, BF_E_STORE, errno, "%s", part);
+    if (store_execute(store, NULL, "VACUUM INTO ?1", &STORE_TEXT_VALUE(part), 1, NULL, NULL, err) <
+        0) {
+        unlink(part);
+        return bf_fail_in(err, "copy of the database before its migration, %s", part);
+    }
+    if (fsync(fd) < 0 || rename(part, path) < 0 || fsync(directory_fd) < 0)
+        return bf_fail(err, BF_E_STORE, errno, "%s", path);
+    bf_log_notice("state database: schema %u becomes %u; a copy of what it was is %s", version, to,
+                  path);
+    return 0;
+}
+
 /* Foreign keys are off meanwhile (a migration may rebuild a table) and checked before the commit.
  */
-static int migrate(struct bf_store *store, const struct store_migration *migrations, unsigned to,
-                   struct bf_error *err)
+static int migrate(struct bf_store *store, const char *directory,
+                   const struct store_migration *migrations, unsigned to, struct bf_error *err)
 {
     int64_t from = 0;
     if (read_version(store, &from, err) < 0)
         return -1;
     if (from == to)
         return 0;
+    if (from > 0 && save_schema(store, directory, (unsigned)from, to, err) < 0)
+        return -1;
     if (run_sql(store, "PRAGMA foreign_keys = OFF", err) < 0 || bf_store_begin(store, err) < 0)
         return -1;
     if (migrate_within(store, migrations, (unsigned)from, to, err) < 0) {
@@ -253,7 +288,7 @@ static int open_into(struct bf_store *store, const char *directory,
     if (bf_directory_make(directory, 0700, err) < 0 || take_lock(store, directory, err) < 0 ||
         prepare_file(directory, store->path, count, err) < 0 ||
         open_database(store, count, err) < 0 || check_integrity(store, err) < 0 ||
-        migrate(store, migrations, count, err) < 0 ||
+        migrate(store, directory, migrations, count, err) < 0 ||
         run_sql(store, "PRAGMA foreign_keys = ON", err) < 0)
         return -1;
     return check_pragmas(store, err);

@@ -24,7 +24,8 @@
 
 struct bf_store;
 
-/* Open or create DIRECTORY/blockferry.db, migrate it forward.  Newer schema: BF_E_STORE_NEWER.
+/* Open or create DIRECTORY/blockferry.db, migrate it forward; before that a copy is kept as
+ * blockferry.db.schema-N, N the older schema.  Newer schema: BF_E_STORE_NEWER.
  * Used by another process: BF_E_STORE_LOCKED. */
 int bf_store_open(const char *directory, struct bf_store **ret_store, struct bf_error *err);
 void bf_store_close(struct bf_store *store);

@@ -409,6 +409,55 @@ static void test_migration(void)
     open_code(later, BF_E_STORE_NEWER, "this version then refuses it");
 }
 
+/* What a migration leaves beside: the older version's database, private, whole and readable. */
+static void test_migration_keeps_a_copy(void)
+{
+    auto_scratch *directory = scratch_new();
+    bf_auto_free char *path = database_of(directory);
+    bf_auto_free char *copy = bf_xasprintf("%s.schema-1", path);
+    bf_auto_free char *part = bf_xasprintf("%s.part", copy);
+    bf_auto_free char *victim = bf_xasprintf("%s/victim", directory);
+    bf_auto_error err = BF_ERROR_INIT;
+
+    umask(0);
+    make_version_1(directory);
+    bf_auto_free char *before = query_raw(path, SCHEMA_SQL);
+    /* What a crash left of an earlier try, as a link to show that it is not written through. */
+    bf_file_replace(victim, "precious", 8, 0600, &err);
+    if (symlink(victim, part) != 0)
+        exit(1);
+    open_code(directory, BF_OK, "an older schema is opened");
+    umask(022);
+    is_u64(mode_of(copy), 0600, "the copy is private");
+    ok(access(part, F_OK) < 0, "nothing half is left");
+    bf_auto_free char *kept = NULL;
+    size_t length = 0;
+    read_whole(victim, &kept, &length);
+    is_string(kept, "precious", "and nothing was written where a link led");
+
+    bf_auto_free char *after = query_raw(copy, SCHEMA_SQL);
+    is_string(after, before, "the copy has the older schema");
+    bf_auto_free char *rows = query_raw(
+        copy, "PRAGMA user_version; SELECT count(*) FROM replications; PRAGMA integrity_check");
+    is_string(rows, "1\n1\nok\n", "and its rows");
+    bf_file_remove(copy, &err);
+    open_code(directory, BF_OK, "the newest schema is opened");
+    ok(access(copy, F_OK) < 0, "without a copy: nothing was changed");
+
+    /* No copy, no migration. */
+    auto_scratch *full = scratch_new();
+    bf_auto_free char *full_path = database_of(full);
+    bf_auto_free char *in_the_way = bf_xasprintf("%s.schema-1.part/x", full_path);
+    make_version_1(full);
+    if (bf_directory_make(in_the_way, 0700, &err) < 0)
+        exit(1);
+    struct bf_store *store = NULL;
+    ok(bf_store_open(full, &store, &err) < 0, "where no copy can be made the store is not opened");
+    bf_error_clear(&err);
+    bf_auto_free char *version = query_raw(full_path, "PRAGMA user_version");
+    is_string(version, "1\n", "and stays as it was");
+}
+
 static void migration_fails(const char *sql, const char *what)
 {
     auto_scratch *directory = scratch_new();
@@ -471,6 +520,7 @@ int main(void)
     test_damaged();
     test_golden();
     test_migration();
+    test_migration_keeps_a_copy();
     migration_fails("CREATE TABLE platforms (x)", "a migration whose SQL fails");
     migration_fails("DELETE FROM replications",
                     "a migration that leaves rows without their parent");
