@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* blockferryd: opens what it needs, serves the API, and ends without losing anything. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -49,12 +51,31 @@ static int open_seal(struct program *program, struct bf_error *err)
     return bf_seal_open(path, 1, &program->seal, err);
 }
 
+/* Whoever could write in the directories could put links or files of their own in the way of ours.
+ */
+static int check_directory(const char *option, const char *path, struct bf_error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return bf_fail(err, BF_E_SYSTEM, errno, "%s", path);
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s: %s belongs to another user (uid %u)", option,
+                       path, st.st_uid);
+    if (st.st_mode & S_IWOTH)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s: %s is writable by everybody (mode %04o)",
+                       option, path, st.st_mode & 07777);
+    return 0;
+}
+
 static int open_all(struct program *program, struct bf_error *err)
 {
     const struct bf_config *config = &program->config;
 
     if (bf_directory_make(config->state_directory, 0700, err) != 0 ||
         bf_directory_make(config->run_directory, 0755, err) != 0 ||
+        check_directory("state", config->state_directory, err) != 0 ||
+        check_directory("run", config->run_directory, err) != 0 ||
         bf_loop_new(&program->loop, err) != 0 ||
         bf_store_open(config->state_directory, &program->store, err) != 0 ||
         open_seal(program, err) != 0)
@@ -70,6 +91,11 @@ static int serve(struct program *program, struct bf_error *err)
 
     if (passed > 1)
         return bf_fail(err, BF_E_BAD_INPUT, 0, "%d sockets were passed, one is expected", passed);
+    /* Who may connect is decided by the socket's file alone: on the network everybody could. */
+    if (fd >= 0 && sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) <= 0)
+        return bf_fail(
+            err, BF_E_BAD_INPUT, 0,
+            "what was passed is no listening UNIX socket (ListenStream= has to be a path)");
     if (bf_service_start(program->service, err) != 0 ||
         bf_api_start(program->loop, program->service, fd, program->config.socket_path,
                      program->config.socket_group, &program->api, err) != 0)
