@@ -146,6 +146,18 @@ static int store_findings(struct bf_service *service, void *user, struct bf_erro
     return r;
 }
 
+/* To what was waived before, what this check was asked to waive. */
+static void add_waived(struct json_object *waived, struct json_object *params)
+{
+    struct json_object *asked = NULL;
+
+    if (!json_object_object_get_ex(params, "waive", &asked) ||
+        !json_object_is_type(asked, json_type_array))
+        return;
+    for (size_t i = 0; i < json_object_array_length(asked); i++)
+        json_object_array_add(waived, json_object_get(json_object_array_get_idx(asked, i)));
+}
+
 int bf_check_step(struct bf_job *job, struct bf_error *err)
 {
     const struct bf_inputs *inputs = bf_job_inputs(job);
@@ -166,6 +178,7 @@ int bf_check_step(struct bf_job *job, struct bf_error *err)
     }
     /* What is known of the guest blocks as what is known of the platforms does. */
     bf_plan_add_findings(bf_job_inputs(job), bf_job_config(job), findings);
+    add_waived(waived, bf_job_params(job));
     mark_waived(findings, waived);
     put.text = bf_json_text(findings);
     bf_json_add_i64(bf_job_context(job), "checked_us", bf_utc_us());

@@ -55,6 +55,9 @@ int bf_service_ledger(struct bf_service *service, int all, struct json_object **
                       struct bf_error *err);
 int bf_service_events(struct bf_service *service, const char *replication, uint64_t after,
                       uint64_t limit, struct json_object **ret, struct bf_error *err);
+/* The id behind which the newest `count` events are (of one replication); 0: there are not more. */
+int bf_service_events_last(struct bf_service *service, const char *replication, uint64_t count,
+                           uint64_t *ret_after, struct bf_error *err);
 /* {"plan": object or null, "point": n or null, "current": bool}: current, when its inputs are. */
 int bf_service_plan(struct bf_service *service, const char *name, struct json_object **ret,
                     struct bf_error *err);
@@ -65,6 +68,14 @@ int bf_service_report(struct bf_service *service, const char *name, struct json_
 /* body: {"name","type","url","user"?,"password"?,"options"?}; the password is sealed at once. */
 int bf_service_platform_add(struct bf_service *service, struct json_object *body,
                             struct json_object **ret, struct bf_error *err);
+/* body: {"url"?,"user"?,"password"?,"options"?,"yes"?}; what is not given stays, options are merged
+ * by key and null takes one back.  Another url of a platform in use needs "yes", as what the ledger
+ * names is looked for there: BF_E_CONFIRM_NEEDED.  A stored password is not sent to another address
+ * or by other options: it has to be given again with them.  Running jobs keep what they began with.
+ */
+int bf_service_platform_change(struct bf_service *service, const char *name,
+                               struct json_object *body, struct json_object **ret,
+                               struct bf_error *err);
 int bf_service_platform_remove(struct bf_service *service, const char *name, struct bf_error *err);
 /* body: {"policy":{...}} and/or {"mapping":{...}}, merged by field. */
 int bf_service_replication_change(struct bf_service *service, const char *name,

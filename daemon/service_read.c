@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "daemon/context.h"
 #include "daemon/job.h"
 #include "daemon/plan.h"
 #include "daemon/report.h"
@@ -249,6 +250,13 @@ int bf_service_events(struct bf_service *service, const char *replication, uint6
     return 0;
 }
 
+int bf_service_events_last(struct bf_service *service, const char *replication, uint64_t count,
+                           uint64_t *ret_after, struct bf_error *err)
+{
+    bf_assert_main();
+    return bf_store_event_last(service->store, replication, count, ret_after, err);
+}
+
 int bf_service_plan(struct bf_service *service, const char *name, struct json_object **ret,
                     struct bf_error *err)
 {
@@ -286,7 +294,7 @@ int bf_service_report(struct bf_service *service, const char *name, struct json_
         bf_service_points(service, id, &points, err) != 0 ||
         bf_service_launches(service, id, &launches, err) != 0 ||
         ledger_json(service, id, false, &ledger, err) != 0 ||
-        bf_service_events(service, name, 0, 0, &events, err) != 0)
+        bf_service_events(service, bf_context_text(replication, "name"), 0, 0, &events, err) != 0)
         return -1;
     *ret = bf_report_new(&(struct bf_report_parts){.replication = replication,
                                                    .rounds = rounds,

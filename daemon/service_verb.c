@@ -16,7 +16,7 @@
 typedef int verb_fn(struct bf_service *service, struct bf_replication_row *row,
                     struct json_object *body, char ret_job[37], struct bf_error *err);
 
-enum field_type { TEXT, FLAG, NUMBER };
+enum field_type { TEXT, FLAG, NUMBER, TEXTS };
 
 struct field {
     const char *name;
@@ -158,7 +158,8 @@ static const char *const sync_kinds[] = {"full", "compare", NULL};
 static const char *const shutdown_kinds[] = {"ask", "off", NULL};
 
 static const struct field no_fields[] = {{NULL, TEXT, NULL}};
-static const struct field check_fields[] = {{"inspect", FLAG, NULL}, {NULL, TEXT, NULL}};
+static const struct field check_fields[] = {
+    {"inspect", FLAG, NULL}, {"waive", TEXTS, NULL}, {NULL, TEXT, NULL}};
 static const struct field sync_fields[] = {{"kind", TEXT, sync_kinds}, {NULL, TEXT, NULL}};
 static const struct field drill_fields[] = {{"point", NUMBER, NULL},
                                             {"network", TEXT, NULL},
@@ -206,6 +207,18 @@ static int check_text(struct json_object *body, const struct field *field, struc
     return bf_fail(err, BF_E_BAD_INPUT, 0, "%s: '%s' is not known", field->name, text);
 }
 
+static int check_texts(struct json_object *body, const struct field *field, struct bf_error *err)
+{
+    struct json_object *list = NULL;
+
+    if (bf_json_opt_array(body, "", field->name, &list, err) != 0)
+        return -1;
+    for (size_t i = 0; list && i < json_object_array_length(list); i++)
+        if (!json_object_is_type(json_object_array_get_idx(list, i), json_type_string))
+            return bf_fail(err, BF_E_BAD_JSON, 0, "%s[%zu]: expected string", field->name, i);
+    return 0;
+}
+
 static int check_body(struct json_object *body, const struct field *fields, struct bf_error *err)
 {
     const char *known[8] = {NULL};
@@ -217,6 +230,7 @@ static int check_body(struct json_object *body, const struct field *fields, stru
 
         known[n++] = field->name;
         if ((field->type == TEXT && check_text(body, field, err) != 0) ||
+            (field->type == TEXTS && check_texts(body, field, err) != 0) ||
             (field->type == FLAG && bf_json_opt_bool(body, "", field->name, &flag, err) != 0) ||
             (field->type == NUMBER && bf_json_opt_u64(body, "", field->name, &number, err) != 0))
             return -1;

@@ -36,6 +36,20 @@ int bf_handle_platform(struct bf_request *request, struct bf_error *err)
     return 0;
 }
 
+int bf_handle_platform_change(struct bf_request *request, struct bf_error *err)
+{
+    struct json_object *answer = NULL;
+
+    if (!request->body)
+        return bf_fail(err, BF_E_BAD_JSON, 0,
+                       "the body is missing: url, user, password or options");
+    if (bf_service_platform_change(bf_request_service(request), bf_request_name(request, 0),
+                                   request->body, &answer, err) < 0)
+        return -1;
+    bf_reply_json(request, 200, answer);
+    return 0;
+}
+
 int bf_handle_platform_remove(struct bf_request *request, struct bf_error *err)
 {
     if (bf_service_platform_remove(bf_request_service(request), bf_request_name(request, 0), err) <

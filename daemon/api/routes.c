@@ -18,6 +18,11 @@ static const struct bf_field platform_fields[] = {{"name", BF_FIELD_TEXT, true},
                                                   {"options", BF_FIELD_OBJECT, false},
                                                   END};
 
+static const struct bf_field platform_change_fields[] = {
+    {"url", BF_FIELD_TEXT, false},      {"user", BF_FIELD_TEXT, false},
+    {"password", BF_FIELD_TEXT, false}, {"options", BF_FIELD_OBJECT, false},
+    {"yes", BF_FIELD_BOOL, false},      END};
+
 static const struct bf_field replicate_fields[] = {
     {"source", BF_FIELD_TEXT, true},     {"machine", BF_FIELD_TEXT, true},
     {"target", BF_FIELD_TEXT, true},     {"name", BF_FIELD_TEXT, false},
@@ -35,7 +40,8 @@ static const struct bf_field limits_fields[] = {{"scope", BF_FIELD_TEXT, true},
 
 static const struct bf_field reconcile_fields[] = {{"platform", BF_FIELD_TEXT, false}, END};
 
-static const struct bf_field check_fields[] = {{"inspect", BF_FIELD_BOOL, false}, END};
+static const struct bf_field check_fields[] = {
+    {"inspect", BF_FIELD_BOOL, false}, {"waive", BF_FIELD_LIST, false}, END};
 static const struct bf_field sync_fields[] = {{"kind", BF_FIELD_TEXT, false}, END};
 static const struct bf_field drill_fields[] = {{"point", BF_FIELD_NUMBER, false},
                                                {"network", BF_FIELD_TEXT, false},
@@ -64,6 +70,7 @@ const struct bf_route bf_routes[] = {
     {"GET", "/v1/platforms", bf_handle_platforms, "List the platforms", NULL, NULL},
     {"POST", "/v1/platforms", bf_handle_platform_add, "Register a platform", NULL, platform_fields},
     {"GET", "/v1/platforms/{name}", bf_handle_platform, "Show a platform", NULL, NULL},
+    {"PATCH", "/v1/platforms/{name}", bf_handle_platform_change, "Change how a platform is reached", NULL, platform_change_fields},
     {"DELETE", "/v1/platforms/{name}", bf_handle_platform_remove, "Forget a platform that nothing uses", NULL, NULL},
     {"POST", "/v1/platforms/{name}/test", bf_handle_platform_test, "Log in to the platform and report what it can do", NULL, nothing},
     {"GET", "/v1/platforms/{name}/machines", bf_handle_machines, "List the platform's machines", NULL, NULL},
@@ -97,7 +104,7 @@ const struct bf_route bf_routes[] = {
 
     {"GET", "/v1/ledger", bf_handle_ledger, "What the service has made on the platforms", "all", NULL},
     {"POST", "/v1/reconcile", bf_handle_reconcile, "Look on the platforms for what the ledger does not know", NULL, reconcile_fields},
-    {"GET", "/v1/events", bf_handle_events, "Events as JSON, or live as an event stream", "replication after limit", NULL},
+    {"GET", "/v1/events", bf_handle_events, "Events as JSON, or live as an event stream", "replication after last limit", NULL},
     {"GET", "/metrics", bf_handle_metrics, "Metrics in Prometheus text format", NULL, NULL},
 };
 /* clang-format on */

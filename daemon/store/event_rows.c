@@ -64,6 +64,24 @@ int bf_store_event_list(struct bf_store *store, const char *replication, uint64_
     return 0;
 }
 
+int bf_store_event_last(struct bf_store *store, const char *replication, uint64_t count,
+                        uint64_t *ret_after, struct bf_error *err)
+{
+    const struct store_value values[] = {STORE_INT_VALUE(count > INT64_MAX ? INT64_MAX : count),
+                                         STORE_TEXT_VALUE(replication)};
+    int64_t id = 0;
+
+    /* The newest one that is not wanted any more; no row is 0. */
+    if (store_execute(store, &events_table,
+                      replication ? "SELECT id FROM events WHERE replication = ?2"
+                                    " ORDER BY id DESC LIMIT 1 OFFSET ?1"
+                                  : "SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?1",
+                      values, replication ? 2 : 1, NULL, &id, err) < 0)
+        return -1;
+    *ret_after = (uint64_t)id;
+    return 0;
+}
+
 int bf_store_event_trim(struct bf_store *store, uint64_t keep, struct bf_error *err)
 {
     /* Ids have no holes but at the old end, so this needs no count. */

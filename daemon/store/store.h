@@ -308,6 +308,10 @@ int bf_store_event_add(struct bf_store *store, const struct bf_event_row *row, u
 int bf_store_event_list(struct bf_store *store, const char *replication, uint64_t after,
                         size_t limit, struct bf_event_row **ret_rows, size_t *ret_count,
                         struct bf_error *err);
+/* The id behind which the newest `count` (of them) are; 0: there are not more.  Events with greater
+ * ids are exactly those. */
+int bf_store_event_last(struct bf_store *store, const char *replication, uint64_t count,
+                        uint64_t *ret_after, struct bf_error *err);
 /* Keep only the newest `keep` events. */
 int bf_store_event_trim(struct bf_store *store, uint64_t keep, struct bf_error *err);
 void bf_event_row_done(struct bf_event_row *row);

@@ -232,6 +232,26 @@ int bf_service_events(struct bf_service *service, const char *replication, uint6
     return 0;
 }
 
+int bf_service_events_last(struct bf_service *service, const char *replication, uint64_t count,
+                           uint64_t *ret_after, struct bf_error *err)
+{
+    struct json_object *rows = world_list(service, "events");
+
+    (void)err;
+    *ret_after = 0;
+    for (size_t i = json_object_array_length(rows); i > 0; i--) {
+        struct json_object *row = json_object_array_get_idx(rows, i - 1);
+
+        if (replication && !field_is(row, "replication", replication))
+            continue;
+        if (count-- == 0) {
+            *ret_after = json_object_get_uint64(json_object_object_get(row, "id"));
+            break;
+        }
+    }
+    return 0;
+}
+
 int bf_service_plan(struct bf_service *service, const char *name, struct json_object **ret,
                     struct bf_error *err)
 {
@@ -279,6 +299,26 @@ int bf_service_platform_add(struct bf_service *service, struct json_object *body
     /* Told so that a test can see which bytes arrived; the real service never does. */
     bf_json_add_u64(row, "password_bytes", password ? strlen(json_object_get_string(password)) : 0);
     json_object_array_add(world_list(service, "platforms"), row);
+    *ret = json_object_get(row);
+    return 0;
+}
+
+int bf_service_platform_change(struct bf_service *service, const char *name,
+                               struct json_object *body, struct json_object **ret,
+                               struct bf_error *err)
+{
+    struct json_object *row = platform_find(service, name, err);
+    struct json_object *password = json_object_object_get(body, "password");
+
+    if (!row)
+        return -1;
+    if (json_object_object_get(body, "url") &&
+        !json_object_get_boolean(json_object_object_get(body, "yes")))
+        return bf_fail(err, BF_E_CONFIRM_NEEDED, 0, "platform %s is in use", name);
+    json_object_object_foreach(body, key, value) if (!bf_streq(key, "password"))
+        json_object_object_add(row, key, json_object_get(value));
+    if (password)
+        bf_json_add_u64(row, "password_bytes", strlen(json_object_get_string(password)));
     *ret = json_object_get(row);
     return 0;
 }

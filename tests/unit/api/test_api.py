@@ -69,6 +69,9 @@ def test_filters_reach_the_service(server):
     assert len(server.ask("GET", SHOP + "/rounds?limit=1").json()["rounds"]) == 1
     assert len(server.ask("GET", "/v1/ledger").json()["ledger"]) == 2
     assert len(server.ask("GET", "/v1/ledger?all=1").json()["ledger"]) == 3
+    for query, ids in (("last=2", [3, 4]), ("last=9", [1, 2, 3, 4]), ("last=0", []), ("last=3&after=3", [4]),
+                       ("last=2&replication=shop-web-1", [2, 4]), ("last=3&limit=1", [2])):
+        assert [e["id"] for e in server.ask("GET", "/v1/events?" + query).json()["events"]] == ids, query
     assert {e["replication"] for e in server.ask("GET", "/v1/events?replication=buero").json()["events"]} == {"buero"}
 
 
@@ -130,6 +133,12 @@ def test_change_verbs_and_conflicts(fresh):
     assert fresh.ask("DELETE", "/v1/platforms/third").status == 204
     refused(fresh.ask("GET", "/v1/platforms/third"), 404, "no-such-platform")
     refused(fresh.ask("DELETE", "/v1/platforms/old"), 409, "in-use")
+    answer = fresh.ask("PATCH", "/v1/platforms/old", {"password": "s3cret", "options": {"pool": "x"}})
+    assert answer.status == 200 and answer.json()["options"] == {"pool": "x"} and b"s3cret" not in answer.body
+    refused(fresh.ask("PATCH", "/v1/platforms/old", {"url": "x"}), 400, "confirm-needed")
+    refused(fresh.ask("PATCH", "/v1/platforms/old", {"name": "x"}), 400, "bad-json", "name: unknown field")
+    refused(fresh.ask("PATCH", "/v1/platforms/old", b""), 400, "bad-json", "missing")
+    refused(fresh.ask("PATCH", "/v1/platforms/nope", {"url": "x"}), 404, "no-such-platform")
     assert fresh.ask("PATCH", SHOP, {"policy": {"interval": "5m"}}).json()["policy"]["interval"] == "5m"
     refused(fresh.ask("POST", SHOP + "/cutover", {}), 400, "confirm-needed")
     assert fresh.ask("POST", SHOP + "/sync").json()["job"] == "job-1"
@@ -235,6 +244,21 @@ def test_announced_giant_is_refused_before_it_is_sent(server):
         connection.send(b"POST /v1/platforms HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
                         b"Content-Length: 2000000\r\n\r\n")
         refused(connection.answer(), 413, "too-large")
+
+
+def test_floods_of_headers(server):
+    """More than a request may need is refused; what is refused costs little and nobody else anything."""
+    floods = {"one that is long": b"X: " + b"y" * 300000 + b"\r\n", "many": b"X: y\r\n" * 40000,
+              "a long path": None}
+    for name, headers in floods.items():
+        first = b"GET /" + b"z" * 300000 + b" HTTP/1.1\r\n" if headers is None else b"GET /v1/status HTTP/1.1\r\n"
+        with server.connect() as connection:
+            try:
+                connection.send(first + (headers or b"") + b"Host: x\r\n\r\n")
+                assert connection.answer().status in (413, 414, 431), name
+            except (OSError, EOFError):
+                pass  # it hung up
+        assert server.ask("GET", "/v1/status").status == 200, name
 
 
 # --- rude clients ----------------------------------------------------------------------------------
@@ -390,6 +414,9 @@ def test_stream_is_live_and_resumes(fresh):
     assert live.status == 200 and live.headers["content-type"].startswith("text/event-stream")
     resumed = Stream(fresh, last=2)
     assert [resumed.event()[0] for _ in range(2)] == [3, 4]
+    newest = Stream(fresh, query="?last=1")
+    assert newest.event()[0] == 4
+    newest.close()
     asked = Stream(fresh, query="?after=0&replication=buero")
     assert asked.event()[2]["replication"] == "buero"
     fresh.ask("POST", SHOP + "/pause")
