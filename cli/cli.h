@@ -67,6 +67,8 @@ struct bf_cli {
     unsigned width;
     bool utf8;
     const struct bf_cli_command *command;
+    const struct bf_cli_command *help; /* what help is wanted of */
+    const char *help_group;
     const char *arguments[BF_CLI_ARGUMENTS_MAX];
     struct bf_cli_given *given;
     size_t given_count;
@@ -74,21 +76,36 @@ struct bf_cli {
 };
 
 /* --- options.c --- */
-/* Take argv apart.  Command NULL and no error: help is wanted (of `*ret_help`, NULL: general). */
-int bf_cli_parse(struct bf_cli *cli, int argc, char **argv, const struct bf_cli_command **ret_help,
-                 struct bf_error *err);
+/* Take argv apart.  Command NULL and no error: help is wanted, of `help` or `help_group`; both
+ * NULL: general. */
+int bf_cli_parse(struct bf_cli *cli, int argc, char **argv, struct bf_error *err);
 const char *bf_cli_option(const struct bf_cli *cli, const char *name); /* NULL: not given */
 bool bf_cli_has(const struct bf_cli *cli, const char *name);
 /* The `index`th value of a repeated option; NULL: no more. */
 const char *bf_cli_option_at(const struct bf_cli *cli, const char *name, size_t index);
+/* The words that an option of the command takes, with blanks between; "": any. */
+const char *bf_cli_choices(const struct bf_cli *cli, const char *name);
+bool bf_cli_is_choice(const struct bf_cli *cli, const char *name, const char *word);
 const struct bf_cli_command *bf_cli_command_find(const char *first, const char *second);
 
+/* --- suggest.c --- */
+/* What is spelt nearly so; NULL: nothing.  A command is the caller's to free, an option borrowed.
+ */
+char *bf_cli_near_command(const char *typed);
+const char *bf_cli_near_option(const struct bf_cli_command *command, const char *typed);
+/* The second words of the commands that begin with this one, "add, list"; NULL: none do.  Caller
+ * frees. */
+char *bf_cli_group(const char *word);
+
 /* --- help.c --- */
-void bf_cli_help(const struct bf_cli_command *command); /* NULL: general */
+/* command and group NULL: general.  `group`: the first word of commands of two. */
+void bf_cli_help(const struct bf_cli *cli, const struct bf_cli_command *command, const char *group);
 /* For the shell: prints candidates, one a line.  kind: "commands", "options COMMAND", ... */
 int bf_cli_complete(struct bf_cli *cli, int argc, char **argv);
 
 /* --- request.c --- */
+/* Whether the service is there, before something else is asked for. */
+int bf_cli_reach(struct bf_cli *cli, struct bf_error *err);
 /* One call of the API.  `body` is borrowed, NULL: none.  An API error becomes *err with its
  * message and evidence.  ret may be NULL.  timeout_ms 0: one minute. */
 int bf_cli_call(struct bf_cli *cli, const char *method, const char *path, struct json_object *body,
@@ -131,7 +148,8 @@ void bf_cli_print_json(struct json_object *value);
 void bf_cli_pair(const char *key, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void bf_cli_heading(const struct bf_cli *cli, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-void bf_cli_print_error(const struct bf_error *error); /* to standard error */
+/* To standard error; as JSON in one line, as the API tells it. */
+void bf_cli_print_error(const struct bf_error *error, bool json);
 /* An error object of the API's inside an answer, indented. */
 void bf_cli_print_stored_error(const struct bf_cli *cli, struct json_object *error);
 /* The answer of .../plan; says so if there is none. */
@@ -176,8 +194,8 @@ void bf_progress_done(struct bf_progress *progress); /* clears the bar and frees
 typedef int bf_cli_run_fn(struct bf_cli *cli, struct bf_error *err);
 bf_cli_run_fn bf_cli_limit_list, bf_cli_limit_set;
 bf_cli_run_fn bf_cli_platform_add, bf_cli_platform_list, bf_cli_platform_show, bf_cli_platform_test,
-    bf_cli_platform_remove, bf_cli_machine_list, bf_cli_machine_show, bf_cli_check,
-    bf_cli_replicate, bf_cli_list, bf_cli_show, bf_cli_set, bf_cli_rounds, bf_cli_points,
-    bf_cli_sync, bf_cli_pause, bf_cli_resume, bf_cli_cancel, bf_cli_drill, bf_cli_drill_end,
-    bf_cli_cutover, bf_cli_confirm_launch, bf_cli_rollback, bf_cli_remove, bf_cli_events,
-    bf_cli_ledger, bf_cli_reconcile, bf_cli_report, bf_cli_status;
+    bf_cli_platform_set, bf_cli_platform_resources, bf_cli_platform_remove, bf_cli_machine_list,
+    bf_cli_machine_show, bf_cli_check, bf_cli_replicate, bf_cli_list, bf_cli_show, bf_cli_set,
+    bf_cli_rounds, bf_cli_points, bf_cli_sync, bf_cli_pause, bf_cli_resume, bf_cli_cancel,
+    bf_cli_drill, bf_cli_drill_end, bf_cli_cutover, bf_cli_confirm_launch, bf_cli_rollback,
+    bf_cli_remove, bf_cli_events, bf_cli_ledger, bf_cli_reconcile, bf_cli_report, bf_cli_status;

@@ -8,6 +8,9 @@
 #define SWITCH(name, help) {name, NULL, help, false, BF_WORD_NONE, NULL}
 #define VALUE(name, value, help) {name, value, help, false, BF_WORD_NONE, NULL}
 #define CHOICE(name, choices, help) {name, "WORD", help, false, BF_WORD_NONE, choices}
+#define PASSWORD \
+    {"password-file", "FILE", "read the password from a file", false, BF_WORD_FILE, NULL}, \
+    VALUE("password-fd", "N", "read the password from a descriptor")
 #define WAIT SWITCH("wait", "wait for its end and show its progress")
 #define NO_WAIT WAIT, SWITCH("no-wait", "do not wait, although this is a terminal")
 
@@ -18,7 +21,7 @@
     CHOICE("quiesce", "try require off", "freeze the guest's file systems: try, require, off"), \
     VALUE("verify", "HOW", "re-read the target after a round: none, all, N%"), \
     CHOICE("convert", "auto v2v none fast windows", "how a launch is prepared: auto, v2v, fast, none, windows"), \
-    {"virtio-win", "PATH", "drivers for Windows guests: a directory or ISO of the service's host", false, BF_WORD_FILE, NULL}, \
+    {"virtio-win", "PATH", "drivers for Windows guests: a directory or ISO of the service's host; none: the service's own", false, BF_WORD_FILE, NULL}, \
     CHOICE("grow", "on off", "last partition and file system of a Linux guest fill a larger volume: on, off"), \
     CHOICE("serial-console", "on off", "a Linux guest's kernels write to the first serial line, too: on, off"), \
     CHOICE("transfer", "copy adopt", "copy the disks by rounds (default), or adopt the source's own volumes at the cutover"), \
@@ -27,22 +30,22 @@
     VALUE("shutdown-timeout", "DURATION", "how long a shutdown may take"), \
     VALUE("boot-timeout", "DURATION", "how long a launch may take to show that it booted"), \
     CHOICE("boot-evidence", "try require console agent none", "what has to show it: try, require, console, agent, none"), \
-    VALUE("boot-pattern", "REGEX", "what its console shows then"), \
+    VALUE("boot-pattern", "REGEX", "what its console shows then; none: the usual"), \
     VALUE("drill-every", "N", "drill by itself after each N-th round; 0: never"), \
     VALUE("rate", "SIZE", "bytes per second at most, such as 50M; none: no limit"), \
     CHOICE("on-failure", "restart-source leave-off", "source after a failed cutover: restart-source, leave-off"), \
     VALUE("retries", "N", "rounds retried in a row before giving up"), \
-    VALUE("storage", "NAME", "storage of the target for the volumes"), \
-    {"network", "SOURCE=TARGET", "a network of the source and the one of the target in its place", true, BF_WORD_NONE, NULL}, \
-    VALUE("default-network", "NAME", "network of the target for all others"), \
-    VALUE("isolated-network", "NAME", "network of the target for drills"), \
-    VALUE("machine-name", "NAME", "name of the machine on the target"), \
-    VALUE("cpus", "N", "its cpus"), \
-    VALUE("memory", "SIZE", "its memory, such as 4G"), \
+    VALUE("storage", "NAME", "storage of the target for the volumes; none: the platform's default"), \
+    {"network", "SOURCE=TARGET", "a network of the source and the one of the target in its place; none: no such pairs", true, BF_WORD_NONE, NULL}, \
+    VALUE("default-network", "NAME", "network of the target for all others; none: there is none"), \
+    VALUE("isolated-network", "NAME", "network of the target for drills; none: there is none"), \
+    VALUE("machine-name", "NAME", "name of the machine on the target; none: the source's"), \
+    VALUE("cpus", "N", "its cpus; none: as the source"), \
+    VALUE("memory", "SIZE", "its memory, such as 4G; none: as the source"), \
     {"disk", "KEY", "replicate this disk only; none: all", true, BF_WORD_NONE, NULL}, \
-    VALUE("flavor", "NAME", "its flavor, on targets that have such"), \
+    VALUE("flavor", "NAME", "its flavor, on targets that have such; none: by cpus and memory"), \
     {"security-group", "NAME", "a security group of its nics, on targets that have such; none: the default", true, BF_WORD_NONE, NULL}, \
-    CHOICE("disk-bus", "virtio sata", "bus of its disks on the target: virtio, sata")
+    CHOICE("disk-bus", "virtio sata none", "bus of its disks on the target: virtio, sata; none: virtio")
 
 static const struct bf_cli_option none[] = {END};
 static const struct bf_cli_option ends[] = {NO_WAIT, END};
@@ -50,10 +53,16 @@ static const struct bf_cli_option platform_add[] = {
     {"type", "TYPE", "libvirt, openstack or vmware", false, BF_WORD_NONE, "libvirt openstack vmware"},
     VALUE("url", "URL", "where it is: a libvirt URI, Keystone's URL, https://HOST of a vCenter"),
     VALUE("user", "NAME", "log in as; the password is asked for unless given"),
-    {"password-file", "FILE", "read the password from a file", false, BF_WORD_FILE, NULL},
-    VALUE("password-fd", "N", "read the password from a descriptor"),
+    PASSWORD,
     {"option", "KEY=VALUE", "an option of the platform's type", true, BF_WORD_NONE, NULL},
     END};
+static const struct bf_cli_option platform_set[] = {
+    VALUE("url", "URL", "where it is now; it has to be the same platform"),
+    VALUE("user", "NAME", "log in as; the password is asked for unless given"),
+    SWITCH("password", "ask for a new password"),
+    PASSWORD,
+    {"option", "KEY=VALUE", "an option of the platform's type; KEY= takes one back", true, BF_WORD_NONE, NULL},
+    SWITCH("yes", "do not ask whether the new address is of the same platform"), END};
 static const struct bf_cli_option replicate[] = {
     {"source", "PLATFORM", "where the machine is (required)", false, BF_WORD_PLATFORM, NULL},
     {"target", "PLATFORM", "where it shall go (required)", false, BF_WORD_PLATFORM, NULL},
@@ -62,9 +71,14 @@ static const struct bf_cli_option replicate[] = {
     {"waive", "FINDING", "go on although this finding blocks", true, BF_WORD_NONE, NULL},
     WAIT, SETTINGS, END};
 static const struct bf_cli_option set[] = {SETTINGS, END};
+static const struct bf_cli_option list[] = {
+    {"state", "WORD", "those in this state only", true, BF_WORD_NONE,
+     "new checked blocked seeding idle syncing paused cutover confirm-pending done rolled-back failed"},
+    {"platform", "NAME", "those from or to this platform only", false, BF_WORD_PLATFORM, NULL}, END};
 static const struct bf_cli_option rounds[] = {VALUE("limit", "N", "the newest N; 100"), END};
 static const struct bf_cli_option check_options[] = {
-    SWITCH("inspect", "look at the guest now: in the newest point, or before that in a snapshot of the source"), END};
+    SWITCH("inspect", "look at the guest now: in the newest point, or before that in a snapshot of the source"),
+    {"waive", "FINDING", "go on although this finding blocks, as long as it is found", true, BF_WORD_NONE, NULL}, END};
 static const struct bf_cli_option sync_options[] = {
     SWITCH("full", "copy all"), SWITCH("compare", "read all, copy what differs"), WAIT, END};
 static const struct bf_cli_option drill[] = {
@@ -110,19 +124,22 @@ const struct bf_cli_command bf_cli_commands[] = {
     {"platform list", NOTHING, none, "List the platforms", NULL, bf_cli_platform_list},
     {"platform show", ONE("NAME", P), none, "Show a platform", NULL, bf_cli_platform_show},
     {"platform test", ONE("NAME", P), none, "Log in and report what the platform can do", NULL, bf_cli_platform_test},
+    {"platform resources", ONE("NAME", P), none, "List what a mapping can name: storages and networks", NULL, bf_cli_platform_resources},
+    {"platform set", ONE("NAME", P), platform_set, "Change how a platform is reached: address, user, password, options",
+     "What is not given stays as it is. Jobs that run keep what they began with.", bf_cli_platform_set},
     {"platform remove", ONE("NAME", P), none, "Forget a platform that nothing uses", NULL, bf_cli_platform_remove},
     {"machine list", ONE("PLATFORM", P), none, "List a platform's machines", NULL, bf_cli_machine_list},
     {"machine show", {"PLATFORM", "MACHINE"}, {P, M}, none, "Describe a machine, by name or id", NULL, bf_cli_machine_show},
     {"replicate", ONE("MACHINE", M), replicate, "Make a replication of a machine",
      "The prechecks run at once; unless one blocks, the first round begins.", bf_cli_replicate},
-    {"list", NOTHING, none, "List the replications", NULL, bf_cli_list},
+    {"list", NOTHING, list, "List the replications", NULL, bf_cli_list},
     {"show", ONE("NAME", R), none, "Show a replication", NULL, bf_cli_show},
     {"check", ONE("NAME", R), check_options, "Run the prechecks again and show the plan of the conversion",
      "Exit code 5 when a finding blocks.", bf_cli_check},
     {"rounds", ONE("NAME", R), rounds, "List the rounds", NULL, bf_cli_rounds},
     {"points", ONE("NAME", R), none, "List the points", NULL, bf_cli_points},
     {"set", ONE("NAME", R), set, "Change policy or mapping",
-     "What is not given stays as it is.", bf_cli_set},
+     "What is not given stays as it is; an option that may be repeated replaces all that it named before.", bf_cli_set},
     {"sync", ONE("NAME", R), sync_options, "Run a round now", NULL, bf_cli_sync},
     {"pause", ONE("NAME", R), none, "Start no rounds until resume", NULL, bf_cli_pause},
     {"resume", ONE("NAME", R), none, "Let rounds start again", NULL, bf_cli_resume},

@@ -11,64 +11,112 @@
 
 /* --- help --- */
 
-static void print_options(const struct bf_cli_option *options)
+/* How much of the text goes into a line of so many columns: whole words, one at least. */
+static size_t line_length(const char *text, size_t room)
 {
-    size_t width = 0;
+    size_t length = strlen(text);
 
-    for (const struct bf_cli_option *one = options; one->name; one++) {
-        size_t length = strlen(one->name) + (one->value ? strlen(one->value) + 1 : 0);
+    if (length <= room)
+        return length;
+    length = room;
+    while (length > 0 && text[length] != ' ')
+        length--;
+    return length ? length : strcspn(text, " ");
+}
 
-        width = length > width ? length : width;
-    }
-    for (const struct bf_cli_option *one = options; one->name; one++) {
-        bf_auto_free char *left =
-            bf_xasprintf("%s%s%s", one->name, one->value ? " " : "", one->value ? one->value : "");
+/* "LEFT  words of the text", and what does not fit below, where the text began. */
+static void print_row(const struct bf_cli *cli, const char *left, size_t width, const char *text)
+{
+    size_t begin = 2 + width + 2;
+    size_t room = cli->width > begin + 20 ? cli->width - begin : 20;
 
-        printf("  --%-*s  %s%s\n", (int)width, left, one->help,
-               one->repeat ? " (may be repeated)" : "");
+    do {
+        size_t length = line_length(text, room);
+
+        printf("  %-*s  %.*s\n", (int)width, left, (int)length, text);
+        text += length + (text[length] == ' ');
+        left = "";
+    } while (*text);
+}
+
+static void print_text(const struct bf_cli *cli, const char *text)
+{
+    while (*text) {
+        size_t length = line_length(text, cli->width);
+
+        printf("%.*s\n", (int)length, text);
+        text += length + (text[length] == ' ');
     }
 }
 
-static void help_general(void)
+static void print_options(const struct bf_cli *cli, const struct bf_cli_option *options)
 {
     size_t width = 0;
 
-    puts("usage: blockferry [--socket PATH] [--json] COMMAND [ARGUMENTS]\n\nCommands:");
-    for (size_t i = 0; i < bf_cli_command_count; i++) {
-        size_t length = strlen(bf_cli_commands[i].name);
+    for (const struct bf_cli_option *one = options; one->name; one++) {
+        size_t length = 2 + strlen(one->name) + (one->value ? strlen(one->value) + 1 : 0);
 
-        for (size_t a = 0; a < BF_CLI_ARGUMENTS_MAX && bf_cli_commands[i].arguments[a]; a++)
-            length += strlen(bf_cli_commands[i].arguments[a]) + 1;
         width = length > width ? length : width;
     }
-    for (size_t i = 0; i < bf_cli_command_count; i++) {
-        const struct bf_cli_command *command = &bf_cli_commands[i];
-        bf_auto_free char *left = bf_xasprintf(
-            "%s%s%s%s%s", command->name, command->arguments[0] ? " " : "",
-            command->arguments[0] ? command->arguments[0] : "", command->arguments[1] ? " " : "",
-            command->arguments[1] ? command->arguments[1] : "");
+    for (const struct bf_cli_option *one = options; one->name; one++) {
+        bf_auto_free char *left = bf_xasprintf("--%s%s%s", one->name, one->value ? " " : "",
+                                               one->value ? one->value : "");
+        bf_auto_free char *text =
+            bf_xasprintf("%s%s", one->help, one->repeat ? " (may be repeated)" : "");
 
-        printf("  %-*s  %s\n", (int)width, left, command->summary);
+        print_row(cli, left, width, text);
     }
+}
+
+/* group NULL: all. */
+static void print_commands(const struct bf_cli *cli, const char *group)
+{
+    size_t length = group ? strlen(group) : 0;
+    size_t width = 0;
+
+    for (int print = 0; print < 2; print++)
+        for (size_t i = 0; i < bf_cli_command_count; i++) {
+            const struct bf_cli_command *command = &bf_cli_commands[i];
+            bf_auto_free char *left =
+                bf_xasprintf("%s%s%s%s%s", command->name, command->arguments[0] ? " " : "",
+                             command->arguments[0] ? command->arguments[0] : "",
+                             command->arguments[1] ? " " : "",
+                             command->arguments[1] ? command->arguments[1] : "");
+
+            if (group &&
+                (strncmp(command->name, group, length) != 0 || command->name[length] != ' '))
+                continue;
+            if (print)
+                print_row(cli, left, width, command->summary);
+            else if (strlen(left) > width)
+                width = strlen(left);
+        }
+}
+
+static void help_general(const struct bf_cli *cli, const char *group)
+{
+    printf("usage: blockferry [--socket PATH] [--json] %s%s[ARGUMENTS]\n\nCommands:\n",
+           group ? group : "COMMAND", group ? " COMMAND " : " ");
+    print_commands(cli, group);
     puts("\nOptions:");
-    print_options(bf_cli_global_options);
-    puts("\nblockferry COMMAND --help shows a command's options; blockferry(1) the exit codes.");
+    print_options(cli, bf_cli_global_options);
+    puts("\nblockferry COMMAND --help shows a command's options; see also blockferry(1).");
 }
 
-void bf_cli_help(const struct bf_cli_command *command)
+void bf_cli_help(const struct bf_cli *cli, const struct bf_cli_command *command, const char *group)
 {
     if (!command) {
-        help_general();
+        help_general(cli, group);
         return;
     }
     printf("usage: blockferry %s", command->name);
     for (size_t i = 0; i < BF_CLI_ARGUMENTS_MAX && command->arguments[i]; i++)
         printf(" %s", command->arguments[i]);
-    printf("%s\n\n%s.%s%s\n", command->options->name ? " [OPTIONS]" : "", command->summary,
-           command->help ? "\n" : "", command->help ? command->help : "");
+    printf("%s\n\n%s.\n", command->options->name ? " [OPTIONS]" : "", command->summary);
+    print_text(cli, command->help ? command->help : "");
     if (command->options->name) {
         puts("\nOptions:");
-        print_options(command->options);
+        print_options(cli, command->options);
     }
 }
 

@@ -35,19 +35,26 @@ static void terminal_look(struct bf_cli *cli)
 
 static int run(struct bf_cli *cli, int argc, char **argv, struct bf_error *err)
 {
-    const struct bf_cli_command *help = NULL;
-
-    if (bf_cli_parse(cli, argc, argv, &help, err) < 0)
+    if (bf_cli_parse(cli, argc, argv, err) < 0)
         return -1;
     if (bf_cli_has(cli, "version")) {
         puts("blockferry " BF_VERSION);
         return 0;
     }
     if (!cli->command) {
-        bf_cli_help(help);
+        bf_cli_help(cli, cli->help, cli->help_group);
         return 0;
     }
     return cli->command->run(cli, err);
+}
+
+/* What could not be taken apart may have asked for JSON all the same. */
+static bool wants_json(const struct bf_cli *cli, int argc, char **argv)
+{
+    for (int i = 1; i < argc && !bf_streq(argv[i], "--"); i++)
+        if (bf_streq(argv[i], "--json"))
+            return true;
+    return cli->json;
 }
 
 int main(int argc, char **argv)
@@ -65,7 +72,7 @@ int main(int argc, char **argv)
     if (argc > 1 && bf_streq(argv[1], "--complete")) {
         bf_cli_complete(&cli, argc - 2, argv + 2);
     } else if (run(&cli, argc, argv, &err) < 0) {
-        bf_cli_print_error(&err);
+        bf_cli_print_error(&err, wants_json(&cli, argc, argv));
         code = bf_kind_exit_code(bf_error_kind(err.code));
     }
     bf_http_free(cli.http);

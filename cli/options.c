@@ -29,18 +29,6 @@ const struct bf_cli_command *bf_cli_command_find(const char *first, const char *
     return NULL;
 }
 
-/* Is it the first word of commands of two words? */
-static bool is_group(const char *word)
-{
-    size_t length = strlen(word);
-
-    for (size_t i = 0; i < bf_cli_command_count; i++)
-        if (!strncmp(bf_cli_commands[i].name, word, length) &&
-            bf_cli_commands[i].name[length] == ' ')
-            return true;
-    return false;
-}
-
 static const struct bf_cli_option *option_find(const struct bf_cli_option *options,
                                                const char *name, size_t length)
 {
@@ -50,32 +38,75 @@ static const struct bf_cli_option *option_find(const struct bf_cli_option *optio
     return NULL;
 }
 
+static int unknown_command(const char *first, const char *second, struct bf_error *err)
+{
+    bf_auto_free char *group = bf_cli_group(first);
+    bf_auto_free char *near = group ? NULL : bf_cli_near_command(first);
+
+    if (group && second)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown command: %s %s (%s can be followed by: %s)",
+                       first, second, first, group);
+    if (group)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown command: %s alone (it is followed by: %s)",
+                       first, group);
+    return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown command: %s (%s%s%s)", first,
+                   near ? "did you mean " : "see blockferry --help", near ? near : "",
+                   near ? "?" : "");
+}
+
+/* The first words that are no options; a wrong guess at what is an option's value does not matter,
+ * as it comes after the command's name. */
+static void first_words(int argc, char **argv, const char *ret_words[2], bool *ret_help)
+{
+    int count = 0;
+    bool plain = false;
+
+    for (int i = 1; i < argc; i++) {
+        if (plain || argv[i][0] != '-') {
+            if (count == 0 && bf_streq(argv[i], "help") && !*ret_help)
+                *ret_help = true;
+            else if (count < 2)
+                ret_words[count++] = argv[i];
+        } else if (bf_streq(argv[i], "--socket")) {
+            i++;
+        } else if (bf_streq(argv[i], "--help") || bf_streq(argv[i], "-h")) {
+            *ret_help = true;
+        } else if (bf_streq(argv[i], "--")) {
+            plain = true;
+        } else if (count == 1 && bf_cli_command_find(ret_words[0], NULL)) {
+            count = 2; /* an option of a command of one word */
+        }
+    }
+}
+
 /* Find the command first: options before it may be anything, and only it knows its own. */
 static int command_of(struct bf_cli *cli, int argc, char **argv, int *ret_words,
                       struct bf_error *err)
 {
     const char *words[2] = {NULL, NULL};
-    int count = 0;
+    bool help = false;
+    bf_auto_free char *group = NULL;
 
-    for (int i = 1; i < argc && count < 2; i++) {
-        if (argv[i][0] != '-')
-            words[count++] = argv[i];
-        else if (bf_streq(argv[i], "--socket"))
-            i++;
-        else if (bf_streq(argv[i], "--"))
-            break;
-        else if (count == 1)
-            break; /* an option of a command of one word */
-    }
+    first_words(argc, argv, words, &help);
     cli->command = bf_cli_command_find(words[0], words[1]);
     *ret_words = cli->command && strchr(cli->command->name, ' ') ? 2 : cli->command ? 1 : 0;
-    if (!cli->command && words[0] && is_group(words[0]))
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown command: %s %s (see blockferry --help)",
-                       words[0], words[1] ? words[1] : "(nothing)");
-    if (!cli->command && words[0] && !bf_streq(words[0], "help"))
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown command: %s (see blockferry --help)",
-                       words[0]);
+    if (cli->command || !words[0])
+        return 0;
+    group = bf_cli_group(words[0]);
+    if (!help || !group || words[1])
+        return unknown_command(words[0], words[1], err);
+    cli->help_group = words[0];
     return 0;
+}
+
+static int unknown_option(const struct bf_cli *cli, const char *word, struct bf_error *err)
+{
+    bf_auto_free char *name = bf_xasprintf("%.*s", (int)strcspn(word + 2, "="), word + 2);
+    const char *near = bf_cli_near_option(cli->command, name);
+
+    return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown option: --%s%s%s%s%s%s", name,
+                   cli->command ? " for blockferry " : "", cli->command ? cli->command->name : "",
+                   near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
 }
 
 /* `full`: every argument is there, so that a word after an option like --html is its value. */
@@ -90,9 +121,7 @@ static int take_option(struct bf_cli *cli, int argc, char **argv, int *at, bool 
     if (!option && cli->command)
         option = option_find(cli->command->options, name, length);
     if (!option)
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown option: %s%s%s", argv[*at],
-                       cli->command ? " for blockferry " : "",
-                       cli->command ? cli->command->name : "");
+        return unknown_option(cli, argv[*at], err);
     if (!option->value && value)
         return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s takes no value", option->name);
     if (option->value && option->value[0] != '[' && !value) {
@@ -128,16 +157,20 @@ static int arguments_check(const struct bf_cli *cli, unsigned count, const char 
     if (count < wanted)
         return bf_fail(err, BF_E_BAD_INPUT, 0, "blockferry %s: %s is missing", cli->command->name,
                        cli->command->arguments[count]);
+    for (unsigned i = 0; i < wanted; i++)
+        if (!*cli->arguments[i])
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "blockferry %s: %s is empty", cli->command->name,
+                           cli->command->arguments[i]);
     return 0;
 }
 
-int bf_cli_parse(struct bf_cli *cli, int argc, char **argv, const struct bf_cli_command **ret_help,
-                 struct bf_error *err)
+int bf_cli_parse(struct bf_cli *cli, int argc, char **argv, struct bf_error *err)
 {
     int skip = 0;
     unsigned count = 0;
     const char *extra = NULL;
     bool plain = false;
+    bool help_word = false, any_word = false;
 
     cli->given = bf_xcalloc((size_t)argc, sizeof(*cli->given));
     if (command_of(cli, argc, argv, &skip, err) < 0)
@@ -152,21 +185,22 @@ int bf_cli_parse(struct bf_cli *cli, int argc, char **argv, const struct bf_cli_
                 return -1;
         } else if (!plain && argv[i][0] == '-' && argv[i][1]) {
             return bf_fail(err, BF_E_BAD_INPUT, 0, "unknown option: %s", argv[i]);
+        } else if (!any_word && bf_streq(argv[i], "help")) {
+            help_word = any_word = true; /* "blockferry help COMMAND" */
         } else if (skip > 0) {
+            any_word = true;
             skip--;
         } else if (cli->command && count < BF_CLI_ARGUMENTS_MAX && cli->command->arguments[count]) {
             cli->arguments[count++] = argv[i];
-        } else if (!extra && !(!cli->command && bf_streq(argv[i], "help"))) {
+        } else if (!extra && !cli->help_group) {
             extra = argv[i];
         }
     }
     cli->json = bf_cli_has(cli, "json");
     if (bf_cli_option(cli, "socket"))
         cli->socket_path = bf_cli_option(cli, "socket");
-    if (bf_cli_has(cli, "help") || bf_cli_has(cli, "version") || !cli->command) {
-        *ret_help = cli->command;
-        if (extra && !cli->command)
-            *ret_help = bf_cli_command_find(extra, argv[argc - 1]);
+    if (help_word || bf_cli_has(cli, "help") || bf_cli_has(cli, "version") || !cli->command) {
+        cli->help = cli->command;
         cli->command = NULL;
         return 0;
     }
@@ -184,6 +218,27 @@ const char *bf_cli_option_at(const struct bf_cli *cli, const char *name, size_t 
 const char *bf_cli_option(const struct bf_cli *cli, const char *name)
 {
     return bf_cli_option_at(cli, name, 0);
+}
+
+const char *bf_cli_choices(const struct bf_cli *cli, const char *name)
+{
+    const struct bf_cli_option *option = option_find(cli->command->options, name, strlen(name));
+
+    return option && option->choices ? option->choices : "";
+}
+
+bool bf_cli_is_choice(const struct bf_cli *cli, const char *name, const char *word)
+{
+    size_t length = strlen(word);
+
+    for (const char *at = bf_cli_choices(cli, name); *at; at += strspn(at, " ")) {
+        size_t span = strcspn(at, " ");
+
+        if (span == length && !strncmp(at, word, length))
+            return true;
+        at += span;
+    }
+    return false;
 }
 
 bool bf_cli_has(const struct bf_cli *cli, const char *name)

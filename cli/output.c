@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "cli/cli.h"
 
@@ -51,11 +52,23 @@ static void print_lines(FILE *file, const char *indent, const char *text)
         fprintf(file, "%s%s\n", indent, line);
 }
 
-void bf_cli_print_error(const struct bf_error *error)
+static void print_error_json(const struct bf_error *error)
+{
+    bf_auto_json *json = json_object_new_object();
+
+    json_object_object_add(json, "error", bf_json_error(error));
+    fprintf(stderr, "%s\n", bf_json_text(json));
+}
+
+void bf_cli_print_error(const struct bf_error *error, bool json)
 {
     bf_auto_free char *message = bf_cli_shown(error->message ? error->message : "unknown error");
 
     fflush(stdout);
+    if (json) {
+        print_error_json(error);
+        return;
+    }
     fprintf(stderr, "blockferry: %s\n", message);
     if (error->code != BF_E_CANCELLED) { /* the user's own wish needs no explanation */
         fprintf(stderr, "  cause: %s\n", bf_error_cause(error->code));
@@ -89,8 +102,9 @@ static void print_finding(const struct bf_cli *cli, struct json_object *finding)
     bf_auto_free char *found = bf_cli_shown(bf_cli_text(finding, "found"));
     bf_auto_free char *subject = bf_cli_shown(bf_cli_text_or(finding, "subject", ""));
 
-    printf("%s %s%s%s: %s%s%s\n", id, bf_cli_style(cli, style), severity,
-           bf_cli_style(cli, "plain"), subject, *subject ? ": " : "", found);
+    printf("%s %s%s%s%s: %s%s%s\n", id, bf_cli_style(cli, style), severity,
+           bf_cli_style(cli, "plain"), bf_cli_bool(finding, "waived") ? " (waived)" : "", subject,
+           *subject ? ": " : "", found);
     for (size_t i = 0; i < bf_array_length(more); i++) {
         bf_auto_free char *text = bf_cli_shown(bf_cli_text_or(finding, more[i], ""));
 

@@ -34,8 +34,9 @@ static int secret_from_file(const char *path, struct json_object *body, struct b
     return secret_from_fd(fd, body, err);
 }
 
-/* By descriptor, file, or, when a user is named, by asking. */
-static int password_add(const struct bf_cli *cli, struct json_object *body, struct bf_error *err)
+/* By descriptor, file, or, when a user is named or `ask`, by asking. */
+static int password_add(struct bf_cli *cli, struct json_object *body, bool ask,
+                        struct bf_error *err)
 {
     const char *descriptor = bf_cli_option(cli, "password-fd");
     const char *path = bf_cli_option(cli, "password-file");
@@ -51,11 +52,16 @@ static int password_add(const struct bf_cli *cli, struct json_object *body, stru
     }
     if (path)
         return secret_from_file(path, body, err);
-    if (!bf_cli_option(cli, "user"))
+    if (!bf_cli_option(cli, "user") && !ask)
         return 0;
 
-    bf_auto_free char *prompt = bf_xasprintf("Password of %s at %s: ", bf_cli_option(cli, "user"),
-                                             bf_cli_option(cli, "url"));
+    /* Whoever types a password should not learn after it that nobody takes it. */
+    if (bf_cli_reach(cli, err) < 0)
+        return -1;
+    const char *user = bf_cli_option(cli, "user");
+    const char *url = bf_cli_option(cli, "url");
+    bf_auto_free char *prompt = bf_xasprintf("Password of %s at %s: ", user ? user : "the user",
+                                             url ? url : cli->arguments[0]);
     char *typed = NULL;
 
     if (bf_cli_prompt_secret(prompt, &typed, err) < 0)
@@ -66,7 +72,9 @@ static int password_add(const struct bf_cli *cli, struct json_object *body, stru
     return 0;
 }
 
-static int options_add(const struct bf_cli *cli, struct json_object *body, struct bf_error *err)
+/* can_be_empty: "KEY=" is null, which takes the option back. */
+static int options_add(const struct bf_cli *cli, struct json_object *body, bool can_be_empty,
+                       struct bf_error *err)
 {
     struct json_object *options = json_object_new_object();
     const char *text;
@@ -79,7 +87,9 @@ static int options_add(const struct bf_cli *cli, struct json_object *body, struc
             return bf_fail(err, BF_E_BAD_INPUT, 0, "--option %s: expected KEY=VALUE", text);
         bf_auto_free char *key = bf_xasprintf("%.*s", (int)(equals - text), text);
 
-        bf_json_add_string(options, key, equals + 1);
+        if (json_object_object_get_ex(options, key, NULL))
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "--option %s is given twice", key);
+        bf_json_add_string(options, key, equals[1] || !can_be_empty ? equals + 1 : NULL);
     }
     return 0;
 }
@@ -96,13 +106,76 @@ int bf_cli_platform_add(struct bf_cli *cli, struct bf_error *err)
     bf_json_add_string(body, "type", bf_cli_option(cli, "type"));
     bf_json_add_string(body, "url", bf_cli_option(cli, "url"));
     bf_json_add_string(body, "user", bf_cli_option(cli, "user"));
-    if (options_add(cli, body, err) < 0 || password_add(cli, body, err) < 0 ||
+    if (options_add(cli, body, false, err) < 0 || password_add(cli, body, false, err) < 0 ||
         bf_cli_call(cli, "POST", "/v1/platforms", body, 0, &answer, err) < 0)
         return -1;
     if (cli->json)
         bf_cli_print_json(answer);
     else
         printf("%s: registered (blockferry platform test %s shows whether it answers)\n",
+               cli->arguments[0], cli->arguments[0]);
+    return 0;
+}
+
+/* Another address may be another platform, of which the service knows nothing. */
+static int url_confirm(struct bf_cli *cli, struct json_object *body, struct bf_error *err)
+{
+    bf_auto_free char *question = NULL;
+
+    if (!bf_cli_has(cli, "yes")) {
+        question = bf_xasprintf("%s has to be the platform %s at a new address: what the service "
+                                "made there is looked for there.",
+                                bf_cli_option(cli, "url"), cli->arguments[0]);
+        bf_text_clean(question, false);
+        if (bf_cli_confirm(cli, question, cli->arguments[0], err) < 0)
+            return -1;
+    }
+    bf_json_add_bool(body, "yes", true);
+    return 0;
+}
+
+/* The service sends a password that it has to another address, or by other options, only when it is
+ * given again. */
+static int password_is_needed(struct bf_cli *cli, const char *name, bool *needed_io,
+                              struct bf_error *err)
+{
+    bf_auto_json *row = NULL;
+
+    if (!bf_cli_has(cli, "url") && !bf_cli_has(cli, "option"))
+        return 0;
+    if (bf_cli_get(cli, &row, err, "/v1/platforms/%s", name) < 0)
+        return -1;
+    *needed_io |= bf_cli_bool(row, "has_password");
+    return 0;
+}
+
+int bf_cli_platform_set(struct bf_cli *cli, struct bf_error *err)
+{
+    bf_auto_free char *name = bf_cli_encode(cli->arguments[0]);
+    bf_auto_free char *path = bf_xasprintf("/v1/platforms/%s", name);
+    bf_auto_json *body = json_object_new_object();
+    bf_auto_json *answer = NULL;
+    bool ask = bf_cli_has(cli, "password");
+
+    if (bf_cli_has(cli, "url"))
+        bf_json_add_string(body, "url", bf_cli_option(cli, "url"));
+    if (bf_cli_has(cli, "user"))
+        bf_json_add_string(body, "user", bf_cli_option(cli, "user"));
+    if ((bf_cli_has(cli, "option") && options_add(cli, body, true, err) < 0) ||
+        password_is_needed(cli, name, &ask, err) < 0 || password_add(cli, body, ask, err) < 0)
+        return -1;
+    if (!bf_cli_has(cli, "url") && !bf_cli_has(cli, "user") && !bf_cli_has(cli, "option") &&
+        !json_object_object_get_ex(body, "password", NULL))
+        return bf_fail(err, BF_E_BAD_INPUT, 0,
+                       "nothing to change (see blockferry platform set --help)");
+    if (bf_cli_has(cli, "url") && url_confirm(cli, body, err) < 0)
+        return -1;
+    if (bf_cli_call(cli, "PATCH", path, body, 0, &answer, err) < 0)
+        return -1;
+    if (cli->json)
+        bf_cli_print_json(answer);
+    else
+        printf("%s: changed (blockferry platform test %s shows whether it answers)\n",
                cli->arguments[0], cli->arguments[0]);
     return 0;
 }
@@ -119,7 +192,7 @@ int bf_cli_platform_list(struct bf_cli *cli, struct bf_error *err)
         bf_cli_print_json(answer);
         return 0;
     }
-    table = bf_table_new(cli, "NAME|TYPE|URL|USER|ADDED");
+    table = bf_table_new(cli, "NAME|TYPE|~URL|USER|ADDED");
     list = bf_cli_array(answer, "platforms");
     for (size_t i = 0; i < bf_cli_count(list); i++) {
         struct json_object *one = json_object_array_get_idx(list, i);
@@ -186,6 +259,51 @@ int bf_cli_platform_remove(struct bf_cli *cli, struct bf_error *err)
     return 0;
 }
 
+static void print_storages(struct bf_cli *cli, struct json_object *list)
+{
+    struct bf_table *table = bf_table_new(cli, "STORAGE|>FREE|>SIZE");
+
+    for (size_t i = 0; i < bf_cli_count(list); i++) {
+        struct json_object *one = json_object_array_get_idx(list, i);
+
+        bf_table_row(table, bf_cli_shown(bf_cli_text(one, "name")), bf_cli_size(one, "free_bytes"),
+                     bf_cli_size(one, "size_bytes"));
+    }
+    bf_table_print(table, "No storages that a volume can be made on.");
+}
+
+static void print_networks(struct bf_cli *cli, struct json_object *list)
+{
+    struct bf_table *table = bf_table_new(cli, "NETWORK|ISOLATED|ID");
+
+    for (size_t i = 0; i < bf_cli_count(list); i++) {
+        struct json_object *one = json_object_array_get_idx(list, i);
+
+        bf_table_row(table, bf_cli_shown(bf_cli_text(one, "name")),
+                     bf_xstrdup(bf_cli_bool(one, "isolated") ? "yes" : "no"),
+                     bf_cli_shown(bf_cli_text(one, "id")));
+    }
+    bf_table_print(table, "No networks.");
+}
+
+int bf_cli_platform_resources(struct bf_cli *cli, struct bf_error *err)
+{
+    bf_auto_free char *name = bf_cli_encode(cli->arguments[0]);
+    bf_auto_free char *path = bf_xasprintf("/v1/platforms/%s/resources", name);
+    bf_auto_json *answer = NULL;
+
+    if (bf_cli_call(cli, "GET", path, NULL, PLATFORM_TIMEOUT_MS, &answer, err) < 0)
+        return -1;
+    if (cli->json) {
+        bf_cli_print_json(answer);
+        return 0;
+    }
+    print_storages(cli, bf_cli_array(answer, "storages"));
+    putchar('\n');
+    print_networks(cli, bf_cli_array(answer, "networks"));
+    return 0;
+}
+
 /* "21 GiB in 2" */
 static char *disks_text(struct json_object *machine)
 {
@@ -220,7 +338,7 @@ int bf_cli_machine_list(struct bf_cli *cli, struct bf_error *err)
         bf_cli_print_json(answer);
         return 0;
     }
-    table = bf_table_new(cli, "NAME|POWER|>CPUS|>MEMORY|>DISKS|FIRMWARE|~GUEST|ID");
+    table = bf_table_new(cli, "NAME|POWER|>CPUS|>MEMORY|>DISKS|FIRMWARE|~GUEST|~ID");
     list = bf_cli_array(answer, "machines");
     for (size_t i = 0; i < bf_cli_count(list); i++) {
         struct json_object *one = json_object_array_get_idx(list, i);

@@ -11,45 +11,46 @@
 
 #define PLATFORM_TIMEOUT_MS 180000
 
-/* Options that are a field of the policy or the mapping; "off" or "none" for one that may be null.
- */
+/* Options that are a field of the policy or the mapping.  `none`: the word none takes back what was
+ * set. */
 static const struct {
     const char *option;
     const char *part;
     const char *field;
-    enum { TEXT, NUMBER, SIZE, LIST, MAP, NULLABLE, ON_OFF } kind;
+    enum { TEXT, NUMBER, SIZE, LIST, MAP, ON_OFF } kind;
+    bool none;
 } fields[] = {
-    {"interval", "policy", "interval", NULLABLE},
-    {"window", "policy", "windows", LIST},
-    {"keep-points", "policy", "keep_points", NUMBER},
-    {"quiesce", "policy", "quiesce", TEXT},
-    {"verify", "policy", "verify", TEXT},
-    {"convert", "policy", "convert", TEXT},
-    {"virtio-win", "policy", "virtio_win", TEXT},
-    {"grow", "policy", "grow", ON_OFF},
-    {"serial-console", "policy", "serial_console", ON_OFF},
-    {"transfer", "policy", "transfer", TEXT},
-    {"boot-ladder", "policy", "boot_ladder", TEXT},
-    {"shutdown", "policy", "shutdown", TEXT},
-    {"shutdown-timeout", "policy", "shutdown_timeout", TEXT},
-    {"boot-timeout", "policy", "boot_timeout", TEXT},
-    {"boot-evidence", "policy", "boot_evidence", TEXT},
-    {"boot-pattern", "policy", "boot_pattern", TEXT},
-    {"drill-every", "policy", "drill_every", NUMBER},
-    {"rate", "policy", "rate", NULLABLE},
-    {"on-failure", "policy", "on_failure", TEXT},
-    {"retries", "policy", "retries", NUMBER},
-    {"storage", "mapping", "storage", TEXT},
-    {"network", "mapping", "networks", MAP},
-    {"default-network", "mapping", "default_network", TEXT},
-    {"isolated-network", "mapping", "isolated_network", TEXT},
-    {"machine-name", "mapping", "machine_name", TEXT},
-    {"cpus", "mapping", "cpus", NUMBER},
-    {"memory", "mapping", "memory_bytes", SIZE},
-    {"disk", "mapping", "disks", LIST},
-    {"flavor", "mapping", "flavor", TEXT},
-    {"security-group", "mapping", "security_groups", LIST},
-    {"disk-bus", "mapping", "disk_bus", TEXT},
+    {"interval", "policy", "interval", TEXT, true},
+    {"window", "policy", "windows", LIST, true},
+    {"keep-points", "policy", "keep_points", NUMBER, false},
+    {"quiesce", "policy", "quiesce", TEXT, false},
+    {"verify", "policy", "verify", TEXT, false},
+    {"convert", "policy", "convert", TEXT, false},
+    {"virtio-win", "policy", "virtio_win", TEXT, true},
+    {"grow", "policy", "grow", ON_OFF, false},
+    {"serial-console", "policy", "serial_console", ON_OFF, false},
+    {"transfer", "policy", "transfer", TEXT, false},
+    {"boot-ladder", "policy", "boot_ladder", TEXT, false},
+    {"shutdown", "policy", "shutdown", TEXT, false},
+    {"shutdown-timeout", "policy", "shutdown_timeout", TEXT, false},
+    {"boot-timeout", "policy", "boot_timeout", TEXT, false},
+    {"boot-evidence", "policy", "boot_evidence", TEXT, false},
+    {"boot-pattern", "policy", "boot_pattern", TEXT, true},
+    {"drill-every", "policy", "drill_every", NUMBER, false},
+    {"rate", "policy", "rate", TEXT, true},
+    {"on-failure", "policy", "on_failure", TEXT, false},
+    {"retries", "policy", "retries", NUMBER, false},
+    {"storage", "mapping", "storage", TEXT, true},
+    {"network", "mapping", "networks", MAP, true},
+    {"default-network", "mapping", "default_network", TEXT, true},
+    {"isolated-network", "mapping", "isolated_network", TEXT, true},
+    {"machine-name", "mapping", "machine_name", TEXT, true},
+    {"cpus", "mapping", "cpus", NUMBER, true},
+    {"memory", "mapping", "memory_bytes", SIZE, true},
+    {"disk", "mapping", "disks", LIST, true},
+    {"flavor", "mapping", "flavor", TEXT, true},
+    {"security-group", "mapping", "security_groups", LIST, true},
+    {"disk-bus", "mapping", "disk_bus", TEXT, true},
 };
 
 static struct json_object *list_of(const struct bf_cli *cli, const char *option)
@@ -57,10 +58,6 @@ static struct json_object *list_of(const struct bf_cli *cli, const char *option)
     struct json_object *list = json_object_new_array();
     const char *text;
 
-    if (bf_streq(bf_cli_option(cli, option), "none")) {
-        json_object_put(list);
-        return NULL;
-    }
     for (size_t i = 0; (text = bf_cli_option_at(cli, option, i)); i++)
         json_object_array_add(list, json_object_new_string(text));
     return list;
@@ -79,6 +76,8 @@ static int map_of(const struct bf_cli *cli, const char *option, struct json_obje
             return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s %s: expected SOURCE=TARGET", option, text);
         bf_auto_free char *key = bf_xasprintf("%.*s", (int)(equals - text), text);
 
+        if (json_object_object_get_ex(map, key, NULL))
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s %s is given twice", option, key);
         bf_json_add_string(map, key, equals + 1);
     }
     *ret = bf_steal(map);
@@ -92,13 +91,15 @@ static int field_add(const struct bf_cli *cli, size_t f, struct json_object *par
     struct json_object *value = NULL;
     uint64_t number = 0;
 
+    if (fields[f].none && bf_streq(text, "none")) {
+        if (bf_cli_option_at(cli, fields[f].option, 1))
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s: none stands alone", fields[f].option);
+        json_object_object_add(part, fields[f].field, NULL);
+        return 0;
+    }
     switch (fields[f].kind) {
     case TEXT:
         value = json_object_new_string(text);
-        break;
-    case NULLABLE:
-        if (!bf_streq(text, "none"))
-            value = json_object_new_string(text);
         break;
     case ON_OFF:
         if (!bf_streq(text, "on") && !bf_streq(text, "off"))
@@ -236,20 +237,54 @@ static char *note_text(struct json_object *replication)
     return bf_xstrdup("");
 }
 
-int bf_cli_list(struct bf_cli *cli, struct bf_error *err)
+static bool is_listed(const struct bf_cli *cli, struct json_object *one)
+{
+    const char *platform = bf_cli_option(cli, "platform");
+    const char *state;
+    bool any_state = !bf_cli_has(cli, "state");
+
+    for (size_t i = 0; (state = bf_cli_option_at(cli, "state", i)); i++)
+        any_state |= bf_streq(state, bf_cli_text(one, "state"));
+    return any_state && (!platform || bf_streq(platform, bf_cli_text(one, "source")) ||
+                         bf_streq(platform, bf_cli_text(one, "target")));
+}
+
+/* The replications wanted, as the API tells them. */
+static int list_get(struct bf_cli *cli, struct json_object **ret_list, struct bf_error *err)
 {
     bf_auto_json *answer = NULL;
-    struct json_object *list;
-    struct bf_table *table;
+    struct json_object *all;
+    const char *state;
 
+    for (size_t i = 0; (state = bf_cli_option_at(cli, "state", i)); i++)
+        if (!bf_cli_is_choice(cli, "state", state))
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "--state %s: one of %s", state,
+                           bf_cli_choices(cli, "state"));
     if (bf_cli_get(cli, &answer, err, "/v1/replications") < 0)
         return -1;
+    *ret_list = json_object_new_array();
+    all = bf_cli_array(answer, "replications");
+    for (size_t i = 0; i < bf_cli_count(all); i++)
+        if (is_listed(cli, json_object_array_get_idx(all, i)))
+            json_object_array_add(*ret_list, json_object_get(json_object_array_get_idx(all, i)));
+    return 0;
+}
+
+int bf_cli_list(struct bf_cli *cli, struct bf_error *err)
+{
+    bf_auto_json *list = NULL;
+    struct bf_table *table;
+
+    if (list_get(cli, &list, err) < 0)
+        return -1;
     if (cli->json) {
-        bf_cli_print_json(answer);
+        bf_auto_json *shown = json_object_new_object();
+
+        json_object_object_add(shown, "replications", json_object_get(list));
+        bf_cli_print_json(shown);
         return 0;
     }
-    table = bf_table_new(cli, "NAME|STATE|MACHINE|FROM|TO|>LAG|NEXT ROUND|>POINTS|~NOTE");
-    list = bf_cli_array(answer, "replications");
+    table = bf_table_new(cli, "NAME|STATE|~MACHINE|~FROM|~TO|>LAG|NEXT ROUND|>POINTS|~NOTE");
     for (size_t i = 0; i < bf_cli_count(list); i++) {
         struct json_object *one = json_object_array_get_idx(list, i);
 
@@ -260,15 +295,21 @@ int bf_cli_list(struct bf_cli *cli, struct bf_error *err)
                      bf_cli_ago(one, "next_round_at"),
                      bf_xasprintf("%u", (unsigned)bf_cli_u64(one, "points")), note_text(one));
     }
-    bf_table_print(table, "No replications yet: see blockferry replicate --help");
+    bf_table_print(table,
+                   cli->given_count && (bf_cli_has(cli, "state") || bf_cli_has(cli, "platform"))
+                       ? "No replication is so."
+                       : "No replications yet: see blockferry replicate --help");
     return 0;
 }
 
 static bool findings_block(struct json_object *findings)
 {
-    for (size_t i = 0; i < bf_cli_count(findings); i++)
-        if (bf_streq(bf_cli_text(json_object_array_get_idx(findings, i), "severity"), "block"))
+    for (size_t i = 0; i < bf_cli_count(findings); i++) {
+        struct json_object *one = json_object_array_get_idx(findings, i);
+
+        if (bf_streq(bf_cli_text(one, "severity"), "block") && !bf_cli_bool(one, "waived"))
             return true;
+    }
     return false;
 }
 
@@ -283,6 +324,8 @@ static int check_wait(struct bf_cli *cli, const char *name, struct bf_error *err
 
     if (bf_cli_has(cli, "inspect"))
         bf_json_add_bool(body, "inspect", true);
+    if (bf_cli_has(cli, "waive"))
+        json_object_object_add(body, "waive", list_of(cli, "waive"));
     if (bf_cli_call(cli, "POST", path, body, PLATFORM_TIMEOUT_MS, &answer, err) < 0)
         return -1;
     job = bf_cli_text(answer, "job");

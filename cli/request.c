@@ -61,6 +61,11 @@ static int http_open(struct bf_cli *cli, struct bf_error *err)
     return bf_http_new(&conf, &cli->http, err);
 }
 
+int bf_cli_reach(struct bf_cli *cli, struct bf_error *err)
+{
+    return http_open(cli, err);
+}
+
 /* An answer that is an error becomes one here, with the service's own words. */
 static int answer_check(const struct bf_http_response *response, struct bf_error *err)
 {
@@ -80,6 +85,14 @@ static int answer_check(const struct bf_http_response *response, struct bf_error
                    response->status);
 }
 
+/* The HTTP client knows platforms only; here the peer is the service. */
+static int service_lost(struct bf_error *err)
+{
+    if (err->code == BF_E_PLATFORM_UNREACHABLE)
+        bf_error_recode(err, BF_E_SERVICE_UNREACHABLE);
+    return -1;
+}
+
 static int perform(struct bf_cli *cli, const char *method, const char *path, const char *body,
                    uint64_t timeout_ms, struct bf_http_response *ret_response, struct bf_error *err)
 {
@@ -95,7 +108,7 @@ static int perform(struct bf_cli *cli, const char *method, const char *path, con
     if (http_open(cli, err) < 0)
         return -1;
     if (bf_http_perform(cli->http, &request, ret_response, err) < 0)
-        return -1;
+        return service_lost(err);
     if (answer_check(ret_response, err) < 0) {
         bf_http_response_done(ret_response);
         return -1;
@@ -216,6 +229,8 @@ int bf_cli_follow(struct bf_cli *cli, const char *replication, const char *after
     if (http_open(cli, err) < 0)
         return -1;
     code = bf_http_perform(cli->http, &request, &response, err);
+    if (code < 0)
+        service_lost(err);
     if (follow.stopped) {
         bf_error_clear(err);
         code = 0;

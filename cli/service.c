@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -61,9 +62,9 @@ static int on_event(struct json_object *event, void *user)
     return ferror(stdout);
 }
 
-/* All stored events, page by page. */
-static int events_get(struct bf_cli *cli, const char *replication, struct json_object **ret_list,
-                      struct bf_error *err)
+/* The newest `last`, page by page: what comes meanwhile belongs to them. */
+static int events_get(struct bf_cli *cli, const char *replication, uint64_t last,
+                      struct json_object **ret_list, struct bf_error *err)
 {
     bf_auto_free char *name = bf_cli_encode(replication ? replication : "");
     bf_auto_json *all = json_object_new_array();
@@ -74,7 +75,8 @@ static int events_get(struct bf_cli *cli, const char *replication, struct json_o
         bf_auto_json *answer = NULL;
         struct json_object *list;
 
-        if (bf_cli_get(cli, &answer, err, "/v1/events?limit=%d&after=%" PRIu64 "%s%s", PAGE, after,
+        if (bf_cli_get(cli, &answer, err, "/v1/events?limit=%d&%s=%" PRIu64 "%s%s", PAGE,
+                       after ? "after" : "last", after ? after : last,
                        replication ? "&replication=" : "", name) < 0)
             return -1;
         list = bf_cli_array(answer, "events");
@@ -100,27 +102,24 @@ int bf_cli_events(struct bf_cli *cli, struct bf_error *err)
 
     if (bf_cli_has(cli, "last") && bf_parse_u64(bf_cli_option(cli, "last"), &last, err) < 0)
         return bf_fail_in(err, "--last");
-    if (events_get(cli, replication, &list, err) < 0)
+    if (events_get(cli, replication, last, &list, err) < 0)
         return -1;
     size_t count = bf_cli_count(list);
-    size_t first = count > last ? count - last : 0;
 
     if (cli->json && !follow) {
         bf_auto_json *shown = json_object_new_object();
-        struct json_object *events = json_object_new_array();
 
-        for (size_t i = first; i < count; i++)
-            json_object_array_add(events, json_object_get(json_object_array_get_idx(list, i)));
-        json_object_object_add(shown, "events", events);
+        json_object_object_add(shown, "events", json_object_get(list));
         bf_cli_print_json(shown);
         return 0;
     }
-    for (size_t i = first; i < count; i++)
+    for (size_t i = 0; i < count; i++)
         on_event(json_object_array_get_idx(list, i), cli);
     if (!follow)
         return 0;
-    after = bf_xasprintf("%" PRIu64,
-                         count ? bf_cli_u64(json_object_array_get_idx(list, count - 1), "id") : 0);
+    if (count)
+        after =
+            bf_xasprintf("%" PRIu64, bf_cli_u64(json_object_array_get_idx(list, count - 1), "id"));
     return bf_cli_follow(cli, replication, after, on_event, cli, err);
 }
 
@@ -136,7 +135,7 @@ static int print_ledger(struct bf_cli *cli, struct json_object *answer, const ch
         bf_cli_print_json(answer);
         return 0;
     }
-    table = bf_table_new(cli, "TAG|PLATFORM|REPLICATION|KIND|STATE|AGE|~NAME");
+    table = bf_table_new(cli, "TAG|~PLATFORM|~REPLICATION|KIND|STATE|AGE|~NAME");
     for (size_t i = 0; i < bf_cli_count(list); i++) {
         struct json_object *one = json_object_array_get_idx(list, i);
 
@@ -175,6 +174,14 @@ int bf_cli_reconcile(struct bf_cli *cli, struct bf_error *err)
 
 /* --- report --- */
 
+static mode_t mask_of_user(void)
+{
+    mode_t mask = umask(077);
+
+    umask(mask);
+    return mask;
+}
+
 int bf_cli_report(struct bf_cli *cli, struct bf_error *err)
 {
     bf_auto_free char *name = bf_cli_encode(cli->arguments[0]);
@@ -200,7 +207,8 @@ int bf_cli_report(struct bf_cli *cli, struct bf_error *err)
         return -1;
     if (!*file || bf_streq(file, "-"))
         return bf_fd_write_all(STDOUT_FILENO, text, length, err);
-    if (bf_file_replace(file, text, length, 0644, err) < 0)
+    /* Consoles of guests are in it: who may read it is the user's own say. */
+    if (bf_file_replace(file, text, length, 0666 & ~mask_of_user(), err) < 0)
         return bf_fail_in(err, "report %s", file);
     printf("%s\n", file);
     return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* blockferry show, rounds, points: one replication in full. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,16 +44,42 @@ static char *error_or_note(struct json_object *object)
 
 /* --- show --- */
 
-static void print_windows(struct json_object *policy)
+static void print_list(const char *label, struct json_object *list)
 {
-    struct json_object *windows = bf_cli_array(policy, "windows");
     bf_auto_buf words = {0};
 
-    for (size_t i = 0; i < bf_cli_count(windows); i++)
+    for (size_t i = 0; i < bf_cli_count(list); i++)
         bf_buf_addf(&words, "%s%s", i ? ", " : "",
-                    json_object_get_string(json_object_array_get_idx(windows, i)));
+                    json_object_get_string(json_object_array_get_idx(list, i)));
     if (words.text)
-        bf_cli_pair("only in", "%s", words.text);
+        bf_cli_pair(label, "%s", words.text);
+}
+
+/* What a launch and a cutover will do. */
+static void print_launches(struct json_object *policy)
+{
+    const char *pattern = bf_cli_text(policy, "boot_pattern");
+
+    if (bf_streq(bf_cli_text(policy, "transfer"), "adopt"))
+        bf_cli_pair("transfer", "adopt: no copy, the target takes the source's own volumes over");
+    if (bf_cli_bool(policy, "grow") || bf_cli_bool(policy, "serial_console"))
+        bf_cli_pair("converts with", "%s%s%s", bf_cli_bool(policy, "grow") ? "grow" : "",
+                    bf_cli_bool(policy, "grow") && bf_cli_bool(policy, "serial_console") ? ", "
+                                                                                         : "",
+                    bf_cli_bool(policy, "serial_console") ? "serial console" : "");
+    if (bf_cli_text(policy, "virtio_win"))
+        bf_cli_pair("drivers", "%s", bf_cli_text(policy, "virtio_win"));
+    bf_cli_pair("boot", "shown by %s within %s, disks %s%s%s",
+                bf_cli_text_or(policy, "boot_evidence", "try"),
+                bf_cli_text_or(policy, "boot_timeout", "-"),
+                bf_cli_text_or(policy, "boot_ladder", "virtio"), pattern ? ", pattern " : "",
+                pattern ? pattern : "");
+    bf_cli_pair(
+        "shutdown", "%s within %s, after a failure %s", bf_cli_text_or(policy, "shutdown", "-"),
+        bf_cli_text_or(policy, "shutdown_timeout", "-"), bf_cli_text_or(policy, "on_failure", "-"));
+    bf_cli_pair("retries", "%u", (unsigned)bf_cli_u64(policy, "retries"));
+    if (bf_cli_u64(policy, "drill_every"))
+        bf_cli_pair("drills", "after each %u rounds", (unsigned)bf_cli_u64(policy, "drill_every"));
 }
 
 static void print_order(struct json_object *row)
@@ -69,7 +96,7 @@ static void print_order(struct json_object *row)
     bf_cli_pair("state since", "%s", since);
     bf_cli_pair("rounds", "%s%s", bf_cli_text(policy, "interval") ? "every " : "",
                 bf_cli_text_or(policy, "interval", "by hand"));
-    print_windows(policy);
+    print_list("only in", bf_cli_array(policy, "windows"));
     bf_cli_pair("next round", "%s", next);
     bf_cli_pair("lag", "%s", bf_cli_number(row, "lag_s", &seconds) ? lag : "no point yet");
     bf_cli_pair("points", "%u (keeps %u)", (unsigned)bf_cli_u64(row, "points"),
@@ -78,8 +105,29 @@ static void print_order(struct json_object *row)
                 bf_cli_text_or(policy, "verify", "-"), bf_cli_text_or(policy, "convert", "-"));
     if (bf_cli_text(policy, "rate"))
         bf_cli_pair("rate", "at most %s/s", bf_cli_text(policy, "rate"));
+    print_launches(policy);
     if (bf_cli_u64(row, "failures"))
         bf_cli_pair("failures", "%u in a row", (unsigned)bf_cli_u64(row, "failures"));
+}
+
+/* What the machine on the target gets that the source has not, or not so. */
+static void print_machine(struct json_object *mapping)
+{
+    static const char *const texts[][2] = {
+        {"machine_name", "called"}, {"flavor", "flavor"}, {"disk_bus", "disk bus"}};
+
+    for (size_t i = 0; i < bf_array_length(texts); i++)
+        if (bf_cli_text(mapping, texts[i][0]))
+            bf_cli_pair(texts[i][1], "%s", bf_cli_text(mapping, texts[i][0]));
+    if (bf_cli_u64(mapping, "cpus"))
+        bf_cli_pair("cpus", "%u", (unsigned)bf_cli_u64(mapping, "cpus"));
+    if (bf_cli_u64(mapping, "memory_bytes")) {
+        bf_auto_free char *memory = bf_cli_size(mapping, "memory_bytes");
+
+        bf_cli_pair("memory", "%s", memory);
+    }
+    print_list("only disks", bf_cli_array(mapping, "disks"));
+    print_list("groups", bf_cli_array(mapping, "security_groups"));
 }
 
 static void print_mapping(struct json_object *mapping)
@@ -103,6 +151,7 @@ static void print_mapping(struct json_object *mapping)
         bf_cli_pair("drills on", "%s", bf_cli_text(mapping, "isolated_network"));
     if (bf_cli_text(mapping, "storage"))
         bf_cli_pair("storage", "%s", bf_cli_text(mapping, "storage"));
+    print_machine(mapping);
 }
 
 static void print_volumes(const struct bf_cli *cli, struct json_object *volumes)
@@ -210,17 +259,6 @@ static void print_forecast(struct json_object *forecast)
                 words.text ? words.text : "", words.length ? ")" : "");
 }
 
-static void print_verbs(struct json_object *verbs)
-{
-    bf_auto_buf words = {0};
-
-    for (size_t i = 0; i < bf_cli_count(verbs); i++)
-        bf_buf_addf(&words, "%s%s", i ? ", " : "",
-                    json_object_get_string(json_object_array_get_idx(verbs, i)));
-    if (words.text)
-        bf_cli_pair("allowed now", "%s", words.text);
-}
-
 int bf_cli_show(struct bf_cli *cli, struct bf_error *err)
 {
     bf_auto_free char *name = bf_cli_encode(cli->arguments[0]);
@@ -237,7 +275,7 @@ int bf_cli_show(struct bf_cli *cli, struct bf_error *err)
     print_order(row);
     print_mapping(bf_cli_object(row, "mapping"));
     print_forecast(bf_cli_object(row, "forecast"));
-    print_verbs(bf_cli_array(row, "verbs"));
+    print_list("allowed now", bf_cli_array(row, "verbs"));
     print_volumes(cli, bf_cli_array(row, "volumes"));
     if (bf_cli_object(row, "last_round"))
         print_round(cli, bf_cli_object(row, "last_round"));
@@ -261,18 +299,21 @@ int bf_cli_rounds(struct bf_cli *cli, struct bf_error *err)
 {
     bf_auto_free char *name = bf_cli_encode(cli->arguments[0]);
     const char *limit = bf_cli_option(cli, "limit");
-    bf_auto_free char *number = bf_cli_encode(limit ? limit : "100");
     bf_auto_json *answer = NULL;
     struct json_object *list;
     struct bf_table *table;
+    uint64_t count = 100;
 
-    if (bf_cli_get(cli, &answer, err, "/v1/replications/%s/rounds?limit=%s", name, number) < 0)
+    if (limit && bf_parse_u64(limit, &count, err) < 0)
+        return bf_fail_in(err, "--limit");
+    if (bf_cli_get(cli, &answer, err, "/v1/replications/%s/rounds?limit=%" PRIu64, name, count) < 0)
         return -1;
     if (cli->json) {
         bf_cli_print_json(answer);
         return 0;
     }
-    table = bf_table_new(cli, ">ROUND|KIND|WHY|STATE|STARTED|>TIME|>SENT|>OF DISKS|QUIESCED|~NOTE");
+    table =
+        bf_table_new(cli, ">ROUND|KIND|~WHY|~STATE|~STARTED|>TIME|>SENT|>OF DISKS|~QUIESCED|~NOTE");
     list = bf_cli_array(answer, "rounds");
     for (size_t i = 0; i < bf_cli_count(list); i++) {
         struct json_object *one = json_object_array_get_idx(list, i);
@@ -300,7 +341,7 @@ int bf_cli_points(struct bf_cli *cli, struct bf_error *err)
         bf_cli_print_json(answer);
         return 0;
     }
-    table = bf_table_new(cli, ">POINT|TAKEN|AGE|QUIESCED|DISK|>SIZE|DIGEST");
+    table = bf_table_new(cli, ">POINT|~TAKEN|AGE|~QUIESCED|DISK|>SIZE|~DIGEST");
     list = bf_cli_array(answer, "points");
     for (size_t i = 0; i < bf_cli_count(list); i++) {
         struct json_object *one = json_object_array_get_idx(list, i);

@@ -23,6 +23,8 @@ from harness import TROUBLE, Server  # noqa: E402
 TOP = os.path.join(HERE, "../../..")
 CLI = os.environ.get("BLOCKFERRY_CLI", "")
 SHOP = "shop-web-1"
+UMASK = os.umask(0o022)
+os.umask(UMASK)
 
 
 @pytest.fixture()
@@ -60,8 +62,8 @@ class Terminal:
                        "BLOCKFERRY_SOCKET": server.path}
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
             os.execve(CLI, [CLI, *words], environment)
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
 
     def read(self, seconds):
         ready, _, _ = select.select([self.fd], [], [], seconds)
@@ -114,6 +116,11 @@ class Terminal:
     (["events", "--replication", "buero", "--last", "1"], ["round 1 failed"]),
     (["reconcile"], ["Nothing of ours"]),
     (["status"], ["blockferryd"]),
+    (["platform", "resources", "new"], ["images", "512 GiB", "1 TiB", "isolated", "yes"]),
+    (["list", "--state", "failed", "--state", "paused"], ["buero"]), (["list", "--platform", "new"], [SHOP, "buero"]),
+    (["list", "--state", "paused"], ["No replication is so."]),
+    (["show", SHOP], ["shown by try within 5m, disks virtio", "ask within 5m, after a failure restart-source",
+                      "retries", "at most 50M/s"]),
     (["report", SHOP], [SHOP, "in the ledger"])])
 def test_screens(server, words, parts):
     done = cli(server, *words)
@@ -153,10 +160,23 @@ def test_check_tells_findings(server):
         "  fix     start qemu-guest-agent in the guest, or set quiesce to off"]
 
 
+def test_a_waived_finding_does_not_block(server):
+    done = cli(server, "check", "buero", "--waive", "libvirt-lun-disk")
+    assert done.code == 0, "what was waived does not block"
+    assert "libvirt-lun-disk block (waived): vda: a LUN" in done.out, done.out
+
+
 def test_report_as_page(server, tmp_path):
     page = tmp_path / "shop.html"
     assert cli(server, "report", SHOP, "--html", str(page)).code == 0
     assert page.read_text().startswith("<!DOCTYPE html>")
+    assert page.stat().st_mode & 0o777 == 0o666 & ~UMASK
+    os.umask(0o077)
+    try:
+        assert cli(server, "report", SHOP, "--html", str(page)).code == 0
+    finally:
+        os.umask(UMASK)
+    assert page.stat().st_mode & 0o777 == 0o600, "consoles of guests are in it"
     for words in (["report", SHOP, "--html"], ["report", "--html", SHOP], ["report", SHOP, "--html=-"]):
         assert cli(server, *words).out.startswith("<!DOCTYPE html>")
     assert cli(server, "report", SHOP, "--html", "/nonexistent/x.html").code == 1
@@ -180,8 +200,62 @@ def test_secrets_by_file_and_descriptor(server, tmp_path):
     for words in (["--password-file", "/nonexistent"], ["--password-fd", "99"], ["--password-fd", "x"],
                   ["--password-fd", "99999999999"], ["--password-file", str(secret), "--password-fd", "0"]):
         done = cli(server, "platform", "add", "d", *add, *words)
-        assert done.code != 0 and "blockferry: " in done.err
+        assert done.code != 0 and json.loads(done.err)["error"]["message"]
     assert "wörd" not in server.output()
+
+
+def test_platform_is_changed(server, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("newer\n")
+    done = cli(server, "platform", "set", "new", "--password-file", str(secret), "--json")
+    row = json.loads(done.out)
+    assert row["password_bytes"] == 5 and row["url"] == "qemu+tls://new.example.org/system"
+    given = ["--password-file", str(secret)]
+    done = cli(server, "platform", "set", "new", "--option", "pool=other", "--option", "accel=", "--json", *given)
+    assert json.loads(done.out)["options"] == {"pool": "other", "accel": None}, "KEY= is null, which takes it back"
+    done = cli(server, "platform", "set", "new", "--url", "qemu:///system", "--yes", *given)
+    assert done.code == 0 and "new: changed" in done.out and "platform test new" in done.out
+    terminal = Terminal(server, "platform", "set", "new", "--password")
+    terminal.expect("Password of the user at new: ")
+    terminal.type("s3cret\n")
+    assert terminal.end() == 0 and "s3cret" not in terminal.text
+    terminal = Terminal(server, "platform", "set", "new", "--url", "qemu+tls://other/system")
+    terminal.expect("Password of the user at qemu\\+tls://other/system: ")
+    terminal.type("s3cret\n")
+    terminal.expect("has to be the platform new at a new address")
+    terminal.type("no\n")
+    assert terminal.end() == 10
+    assert json.loads(cli(server, "platform", "show", "new", "--json").out)["url"] == "qemu:///system"
+
+
+def test_no_password_is_asked_for_nobody(tmp_path):
+    done = cli(None, "--socket", str(tmp_path / "none"), "platform", "add", "p", "--type", "libvirt", "--url", "x",
+               "--user", "me")
+    assert done.code == 9 and "systemctl start blockferryd" in done.err
+
+
+def test_what_can_be_none(server):
+    words = []
+    for option in ("rate", "interval", "window", "virtio-win", "boot-pattern", "storage", "network", "default-network",
+                   "isolated-network", "machine-name", "cpus", "memory", "disk", "flavor", "security-group",
+                   "disk-bus"):
+        assert dict(options(["set"]))[option]
+        words += ["--" + option, "none"]
+    assert cli(server, "set", SHOP, *words).code == 0
+    row = json.loads(cli(server, "show", SHOP, "--json").out)
+    assert {row["policy"][key] for key in ("rate", "interval", "windows", "virtio_win", "boot_pattern")} == {None}
+    assert set(row["mapping"].values()) == {None}
+
+
+def test_events_are_asked_for_once(server):
+    """The newest of many: not all of them, page by page."""
+    for _ in range(30):
+        cli(server, "pause", SHOP)
+    done = cli(server, "events", "--last", "3", "--json")
+    assert [one["id"] for one in json.loads(done.out)["events"]] == [32, 33, 34]
+    assert json.loads(cli(server, "events", "--last", "0", "--json").out)["events"] == []
+    done = cli(server, "events", "--last", "2", "--replication", "buero", "--json")
+    assert [one["id"] for one in json.loads(done.out)["events"]] == [3]
 
 
 def test_secret_by_prompt(server):
@@ -256,7 +330,8 @@ def test_follow_ends_with_the_service():
     time.sleep(0.5)
     assert one.end() == 0
     _, err = process.communicate(timeout=20)
-    assert process.returncode != 0 and err.startswith("blockferry: ")
+    error = json.loads(err)["error"]
+    assert process.returncode == 9 and error["code"] == "service-unreachable", "it is no platform that is gone"
 
 
 # --- on a terminal ---------------------------------------------------------------------------------
@@ -269,6 +344,16 @@ def test_bar_on_a_terminal(server):
             if "░" in line or "█" in line]
     assert bars and all(len(bar.rstrip("\n")) < 90 for bar in bars), bars
     assert terminal.text.rstrip().endswith("state idle")
+
+
+@pytest.mark.parametrize("words", [["list"], ["rounds", SHOP], ["points", SHOP], ["ledger", "--all"],
+                                   ["platform", "list"],
+                                   ["machine", "list", "old"], ["platform", "resources", "old"]])
+def test_tables_fit_a_terminal(server, words):
+    terminal = Terminal(server, *words, columns=80)
+    assert terminal.end() == 0
+    lines = re.sub(r"\033\[[0-9;]*m", "", terminal.text).replace("\r", "").splitlines()
+    assert len(lines) > 1 and max(len(line) for line in lines) <= 80, terminal.text
 
 
 def test_cutover_asks(server):
@@ -298,8 +383,22 @@ def test_interrupted_wait_leaves_the_job(server):
 # --- what it refuses -------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("words,code,text", [
-    (["frob"], 2, "unknown command: frob"), (["platform"], 2, "unknown command: platform"),
+    (["frob"], 2, "unknown command: frob (see blockferry --help)"),
+    (["platform"], 2, "unknown command: platform alone (it is followed by: add, list,"),
     (["platform", "frob"], 2, "unknown command: platform frob"), (["show"], 2, "NAME is missing"),
+    (["lsit"], 2, "did you mean list?"), (["platfrom", "list"], 2, "did you mean platform?"),
+    (["help", "cutovr"], 2, "did you mean cutover?"), (["drill-edn", SHOP], 2, "did you mean drill-end?"),
+    (["set", SHOP, "--intervall", "5m"], 2, "unknown option: --intervall for blockferry set; did you mean --interval?"),
+    (["list", "--josn"], 2, "did you mean --json?"), (["show", ""], 2, "NAME is empty"),
+    (["machine", "show", "old", ""], 2, "MACHINE is empty"), (["show", ".."], 4, "no replication .."),
+    (["machine", "show", "old", ".."], 4, "no machine .."),
+    (["list", "--state", "fialed"], 2, "--state fialed: one of new checked"),
+    (["platform", "set", "old"], 2, "nothing to change"), (["platform", "set", "nope", "--option", "a=b"], 4, "nope"),
+    (["platform", "set", "old", "--url", "x"], 2, "x has to be the platform old"),
+    (["set", SHOP, "--network", "a=b", "--network", "a=c"], 2, "--network a is given twice"),
+    (["set", SHOP, "--disk", "none", "--disk", "sda"], 2, "none stands alone"),
+    (["platform", "add", "x", "--type", "t", "--url", "u", "--option", "k=1", "--option", "k=2"], 2, "given twice"),
+    (["rounds", SHOP, "--limit", "-1"], 2, "--limit"), (["rounds", SHOP, "--limit", "1" + 30 * "0"], 2, "--limit"),
     (["machine", "show", "old"], 2, "MACHINE is missing"), (["list", "x"], 2, "unexpected argument x"),
     (["list", "--frob"], 2, "unknown option: --frob"), (["list", "-x"], 2, "unknown option: -x"),
     (["sync", SHOP, "--full=1"], 2, "--full takes no value"), (["rounds", SHOP, "--limit"], 2, "--limit needs a value"),
@@ -317,7 +416,7 @@ def test_interrupted_wait_leaves_the_job(server):
     (["platform", "show", "no pe/ü"], 4, "no platform no pe/ü"),
     (["machine", "show", "old", "nope"], 4, "no machine nope"),
     (["confirm", SHOP], 5, "confirm is not allowed"), (["platform", "remove", "old"], 5, "used by a replication"),
-    (["report", SHOP, "--html", "--json"], 2, "not both"), (["events", "--last", "x"], 2, "--last")])
+    (["events", "--last", "x"], 2, "--last")])
 def test_refusals(server, words, code, text):
     done = cli(server, *words)
     assert done.code == code, done.err
@@ -325,6 +424,18 @@ def test_refusals(server, words, code, text):
     lines = done.err.splitlines()
     assert lines[0].startswith("blockferry: ") and text in done.err
     assert lines[1].startswith("  cause: ") and lines[2].startswith("  fix: ")
+
+
+def test_errors_as_json(server):
+    for words in (["show", "nope"], ["frob"], ["rounds", SHOP, "--frob"], ["cutover", SHOP]):
+        plain = cli(server, *words)
+        done = cli(server, *words, "--json")
+        error = json.loads(done.err.splitlines()[-1])["error"]
+        assert (done.code, done.out) == (plain.code, "") and len(done.err.splitlines()) == 1
+        assert plain.err.splitlines()[0] == "blockferry: " + error["message"]
+        assert {"code", "kind", "cause", "fix", "retry"} <= set(error)
+    done = cli(server, "report", SHOP, "--html", "--json")
+    assert done.code == 2 and "not both" in json.loads(done.err)["error"]["message"]
 
 
 def test_evidence_is_shown(server):
@@ -362,6 +473,8 @@ def test_full_disk_is_an_error(server):
 def commands():
     out = cli(None, "--help").out.split("Commands:\n")[1].split("\n\n")[0]
     for line in out.splitlines():
+        if line.startswith("   "):
+            continue  # what did not fit into the line above
         words = re.match(r"  (\S.*?)  +\S", line)[1].split()
         yield [w for w in words if w.islower()], [w for w in words if not w.islower()]
 
@@ -378,7 +491,17 @@ def test_help_of_every_command():
         assert out.startswith(f"usage: blockferry {' '.join(name + arguments)}")
     assert cli(None).out == cli(None, "help").out == cli(None, "--help").out
     assert cli(None, "--version").out.startswith("blockferry ")
+    for words in (["help", "platform"], ["platform", "--help"], ["platform", "-h"]):
+        out = cli(None, *words).out
+        assert "platform resources NAME" in out and "cutover" not in out
+    assert cli(None, "help", "cutover").out.startswith("usage: blockferry cutover NAME")
     assert cli(None, "help", "platform", "add").out == cli(None, "platform", "add", "--help").out
+
+
+def test_help_fits_a_terminal():
+    for words in [[]] + [name for name, _ in commands()]:
+        for line in cli(None, *words, "--help").out.splitlines():
+            assert len(line) <= 80, line
 
 
 def test_manual_knows_every_command_and_option():
@@ -419,13 +542,15 @@ def complete(server, *words):
 def test_completion(server):
     assert "replicate" in complete(server, "blockferry", "")
     assert complete(server, "blockferry", "plat") == ["platform"]
-    assert complete(server, "blockferry", "platform", "") == ["add", "list", "show", "test", "remove"]
+    assert complete(server, "blockferry", "platform", "") == ["add", "list", "show", "test", "resources", "set",
+                                                              "remove"]
     assert complete(server, "blockferry", "show", "") == [SHOP, "buero"]
     assert complete(server, "blockferry", "show", "b") == ["buero"]
     assert complete(server, "blockferry", "machine", "show", "old", "sh") == ["shop\\ web\\ 1"]
     assert complete(server, "blockferry", "replicate", "--source", "old", "sh") == ["shop\\ web\\ 1"]
     assert complete(server, "blockferry", "sync", SHOP, "--f") == ["--full"]
     assert complete(server, "blockferry", "set", SHOP, "--quiesce", "") == ["try", "require", "off"]
+    assert complete(server, "blockferry", "list", "--state", "c") == ["checked", "cutover", "confirm-pending"]
     assert complete(server, "blockferry", "sync", SHOP, "x") == [""]
 
 
