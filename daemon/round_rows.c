@@ -14,6 +14,9 @@
 #include "daemon/round.h"
 #include "daemon/service_private.h"
 
+/* Of each replication: at a round each quarter of an hour three weeks. */
+enum { ROUNDS_KEPT = 2000 };
+
 struct put {
     struct bf_job *job;
     struct json_object *round;
@@ -125,6 +128,9 @@ static void read_next_number(void *user)
 
     next->result = bf_store_round_next_number(next->job->service->store, next->job->replication_id,
                                               &next->number, next->err);
+    if (next->result == 0)
+        next->result = bf_store_history_trim(next->job->service->store, next->job->replication_id,
+                                             ROUNDS_KEPT, next->err);
 }
 
 int bf_round_begin_row(struct bf_job *job, struct json_object *round, const char *trigger,

@@ -292,6 +292,12 @@ int bf_store_ledger_list(struct bf_store *store, const char *platform_id,
                          struct bf_ledger_row **ret_rows, size_t *ret_count, struct bf_error *err);
 void bf_ledger_row_done(struct bf_ledger_row *row);
 
+/* Forget what is over of a replication but for its newest `keep` rounds and jobs, and some more
+ * rows of the ledger that are gone; of removed replications that many, too.  Rounds of points that
+ * are there, jobs that are not over and all other rows of the ledger stay. */
+int bf_store_history_trim(struct bf_store *store, const char *replication_id, uint64_t keep,
+                          struct bf_error *err);
+
 /* --- events --- */
 struct bf_event_row {
     uint64_t id; /* rising; 0 when adding */

@@ -516,6 +516,94 @@ static void test_event(struct bf_store *store)
 }
 
 /* What belongs to the replication goes with it; the ledger stays and forgets it. */
+static void add_history(struct bf_store *store, unsigned number, bool over, struct bf_error *err)
+{
+    bf_auto_free char *id = bf_xasprintf("h%u", number);
+    bf_auto_free char *open_id = bf_xasprintf("open%u", number);
+    struct bf_round_row round = {.id = id,
+                                 .replication_id = (char[]){"history"},
+                                 .number = number,
+                                 .state = (char[]){"complete"},
+                                 .ended_us = over};
+    struct bf_job_row job = {.id = id,
+                             .replication_id = (char[]){"history"},
+                             .kind = (char[]){"round"},
+                             .state = over ? (char[]){"done"} : (char[]){"running"},
+                             .started_us = number,
+                             .ended_us = over};
+    struct bf_ledger_row entry = {.id = id,
+                                  .platform_id = (char[]){"t"},
+                                  .replication_id = (char[]){"history"},
+                                  .kind = (char[]){"layer"},
+                                  .state = (char[]){"gone"},
+                                  .created_us = number};
+
+    bf_store_round_put(store, &round, err);
+    bf_store_job_put(store, &job, err);
+    bf_store_ledger_put(store, &entry, err);
+    entry.id = open_id;
+    entry.state = (char[]){"made"};
+    if (number == 1)
+        bf_store_ledger_put(store, &entry, err);
+    is_error(err, BF_OK, "history %u", number);
+}
+
+/* The oldest round is a point's, the second one and its job are not over: they stay. */
+static void test_history(struct bf_store *store)
+{
+    bf_auto_error err = BF_ERROR_INIT;
+    struct bf_point_row point = {.id = (char[]){"hp"},
+                                 .replication_id = (char[]){"history"},
+                                 .round_id = (char[]){"h1"},
+                                 .volumes = (char[]){"{}"}};
+    struct bf_round_row *rounds = NULL;
+    struct bf_job_row *jobs = NULL;
+    struct bf_ledger_row *ledger = NULL;
+    size_t count = 0;
+
+    add_replication(store, "history", "s", "t", &err);
+    for (unsigned i = 1; i <= 50; i++)
+        add_history(store, i, i != 2, &err);
+    bf_store_point_put(store, &point, &err);
+    for (unsigned again = 0; again < 2; again++)
+        bf_store_history_trim(store, "history", 10, &err);
+    is_error(&err, BF_OK, "trimmed, twice");
+
+    bf_store_round_list(store, "history", 0, &rounds, &count, &err);
+    ok(count == 12 && rounds[0].number == 50 && rounds[9].number == 41, "the newest rounds");
+    ok(count == 12 && rounds[10].number == 2 && rounds[11].number == 1,
+       "one that is not over, one of a point");
+    bf_rows_free(rounds, count, sizeof(*rounds), (bf_row_done_fn *)bf_round_row_done);
+    bf_store_job_list(store, "history", 0, &jobs, &count, &err);
+    ok(count == 11 && jobs[9].started_us == 41 && jobs[10].started_us == 2,
+       "the newest jobs, and one that is not over");
+    bf_rows_free(jobs, count, sizeof(*jobs), (bf_row_done_fn *)bf_job_row_done);
+    bf_store_ledger_list(store, NULL, "history", false, &ledger, &count, &err);
+    ok(count == 41, "the newest rows of the ledger, and one that is open: %zu", count);
+    ok(count == 41 && bf_streq(ledger[0].id, "open1"), "which is the oldest");
+    free_ledger(ledger, count);
+    uint64_t number = 0;
+    bf_store_round_next_number(store, "history", &number, &err);
+    is_u64(number, 51, "numbers go on");
+    bf_store_history_trim(store, "history", 1000, &err);
+    bf_store_round_list(store, "history", 0, &rounds, &count, &err);
+    is_u64(count, 12, "nothing goes where there is less than is kept");
+    bf_rows_free(rounds, count, sizeof(*rounds), (bf_row_done_fn *)bf_round_row_done);
+
+    /* What a replication leaves when it is removed is not kept for ever either. */
+    bf_store_replication_remove(store, "history", &err);
+    bf_store_history_trim(store, "r", 1, &err);
+    bf_store_ledger_list(store, NULL, NULL, false, &ledger, &count, &err);
+    unsigned gone = 0, open = 0;
+    for (size_t i = 0; i < count; i++) {
+        gone += ledger[i].id[0] == 'h';
+        open += bf_streq(ledger[i].id, "open1");
+    }
+    ok(gone > 0 && gone <= 4, "a few that are gone: %u", gone);
+    is_u64(open, 1, "and the open one");
+    free_ledger(ledger, count);
+}
+
 static void test_cascade(struct bf_store *store)
 {
     bf_auto_error err = BF_ERROR_INIT;
@@ -578,6 +666,7 @@ int main(void)
         test_job(store);
         test_ledger(store);
         test_event(store);
+        test_history(store);
         /* One more of each, for the cascade. */
         struct bf_volume_row volume = {.replication_id = text_of("r"), .disk_key = text_of("sda")};
         bf_store_volume_put(store, &volume, &err);
