@@ -11,6 +11,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/openrc.h"
 
 /* The service waits for a platform at most two and a half minutes. */
 #define PLATFORM_TIMEOUT_MS 180000
@@ -98,16 +99,22 @@ int bf_cli_platform_add(struct bf_cli *cli, struct bf_error *err)
 {
     bf_auto_json *body = json_object_new_object();
     bf_auto_json *answer = NULL;
+    bool by_environment = bf_cli_openrc_given(cli);
 
-    if (!bf_cli_option(cli, "type") || !bf_cli_option(cli, "url"))
+    if (!bf_cli_option(cli, "type") || (!bf_cli_option(cli, "url") && !by_environment))
         return bf_fail(err, BF_E_BAD_INPUT, 0, "blockferry platform add: --%s is missing",
                        bf_cli_option(cli, "type") ? "url" : "type");
     bf_json_add_string(body, "name", cli->arguments[0]);
     bf_json_add_string(body, "type", bf_cli_option(cli, "type"));
-    bf_json_add_string(body, "url", bf_cli_option(cli, "url"));
-    bf_json_add_string(body, "user", bf_cli_option(cli, "user"));
-    if (options_add(cli, body, false, err) < 0 || password_add(cli, body, false, err) < 0 ||
-        bf_cli_call(cli, "POST", "/v1/platforms", body, 0, &answer, err) < 0)
+    if (!by_environment)
+        bf_json_add_string(body, "url", bf_cli_option(cli, "url"));
+    if (!by_environment || bf_cli_option(cli, "user"))
+        bf_json_add_string(body, "user", bf_cli_option(cli, "user"));
+    if (options_add(cli, body, false, err) < 0 || password_add(cli, body, false, err) < 0)
+        return -1;
+    if (by_environment)
+        bf_cli_openrc_add(body);
+    if (bf_cli_call(cli, "POST", "/v1/platforms", body, 0, &answer, err) < 0)
         return -1;
     if (cli->json)
         bf_cli_print_json(answer);

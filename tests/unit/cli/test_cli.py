@@ -258,6 +258,31 @@ def test_events_are_asked_for_once(server):
     assert [one["id"] for one in json.loads(done.out)["events"]] == [3]
 
 
+def test_openrc(server):
+    """The login that OpenStack's own tools take, where no URL is given; the command line comes first."""
+    rc = {"OS_AUTH_URL": "https://k:5000/v3", "OS_USERNAME": "me", "OS_PASSWORD": "s3cret", "OS_REGION_NAME": "",
+          "OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_ID": "default", "OS_PROJECT_NAME": "web",
+          "OS_TENANT_NAME": "old", "OS_ENDPOINT_TYPE": "internalURL"}
+    names = iter(["rc1", "rc2", "rc3", "rc4"])
+
+    def added(env, *words):
+        done = cli(server, "platform", "add", next(names), "--type", "openstack", "--json", *words, env=env)
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+    one = added(rc, "--option", "ceph_user=mover", "--option", "interface=public")
+    assert (one["url"], one["user"], one["password_bytes"]) == ("https://k:5000/v3", "me", 6)
+    assert one["options"] == {"project_name": "web", "user_domain_name": "Default", "project_domain_id": "default",
+                              "interface": "public", "ceph_user": "mover"}
+    one = added({**rc, "OS_APPLICATION_CREDENTIAL_ID": "id", "OS_APPLICATION_CREDENTIAL_SECRET": "longer one"})
+    assert not one.get("user") and one["password_bytes"] == 10 and one["options"]["application_credential_id"] == "id"
+    one = added({**rc, "OS_CLOUD": "prod", "OS_CLIENT_CONFIG_FILE": "/c.yaml"})
+    assert (one["url"], one["options"]) == ("cloud:prod", {"clouds_yaml": "/c.yaml"})
+    assert not one.get("user") and not one.get("password_bytes")
+    one = added(rc, "--url", "https://other:5000")
+    assert not one.get("user") and one["options"] == {}
+    assert "--url is missing" in cli(server, "platform", "add", "x", "--type", "libvirt", env=rc).err
+
+
 def test_secret_by_prompt(server):
     terminal = Terminal(server, "platform", "add", "p", "--type", "libvirt", "--url", "x", "--user", "me", "--json")
     terminal.expect("Password of me at x: ")
