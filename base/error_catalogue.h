@@ -40,6 +40,7 @@
     X(NO_SUCH_PLATFORM, NOT_FOUND, false, "no platform of this name is registered", "see blockferry platform list") \
     X(NO_SUCH_REPLICATION, NOT_FOUND, false, "no replication of this name exists", "see blockferry list") \
     X(NO_SUCH_POINT, NOT_FOUND, false, "the replication has no such point", "see blockferry points NAME") \
+    X(POINT_NOT_OLDEST, CONFLICT, false, "the target launches only from the oldest point of a volume, and this is a newer one", "set policy keep_points to 1 and let a round run, or launch from the oldest point") \
     X(NO_SUCH_JOB, NOT_FOUND, false, "there is no such job", "see blockferry show NAME") \
     X(NO_SUCH_LEDGER_ENTRY, NOT_FOUND, false, "the ledger has no such entry", "see blockferry ledger --all") \
     X(ALREADY_REPLICATED, CONFLICT, false, "the machine already has a replication", "use that one, or remove it first") \

@@ -45,7 +45,7 @@ static char *find_device(const char *directory, const char *serial)
 
     while (dir && !path && (entry = readdir(dir))) {
         if (is_device(entry->d_name, serial))
-            path = bf_xasprintf("file:%s/%s", directory, entry->d_name);
+            path = bf_xasprintf("%s/%s", directory, entry->d_name);
     }
     if (dir)
         closedir(dir);

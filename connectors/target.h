@@ -19,7 +19,9 @@ struct bf_volume_request {
 };
 
 /* Findings about putting this machine there: space, networks, storage, firmware.
- * `mapping` is the replication's mapping (docs/architecture.md). */
+ * `mapping` is the replication's mapping (docs/openapi.yaml), and what the policy asks of the
+ * target besides: "keep_points", and "companion": true if launches have a companion
+ * (bf_launch_request). */
 int bf_target_precheck(struct bf_platform *platform, const struct bf_machine *machine,
                        struct json_object *mapping, struct bf_findings *findings,
                        struct bf_error *err);
@@ -65,6 +67,7 @@ int bf_target_open_point(struct bf_platform *platform, const char *volume_ref,
                          const char *point_ref, struct bf_target_volume **ret_volume,
                          struct bf_error *err);
 
+/* The target makes clones of a volume's oldest point only: BF_E_POINT_NOT_OLDEST. */
 int bf_target_clone_point(struct bf_platform *platform, const char *volume_ref,
                           const char *point_ref, const char *tag, char **ret_clone_ref,
                           struct bf_error *err);

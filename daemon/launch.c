@@ -18,6 +18,7 @@
 #include "daemon/launch_boot.h"
 #include "daemon/ledger.h"
 #include "daemon/plan.h"
+#include "daemon/points.h"
 #include "daemon/service_private.h"
 
 enum { CONVERT_DEADLINE_MS = 2 * 60 * 60 * 1000 };
@@ -191,12 +192,33 @@ static int clone_disk(struct bf_job *job, const struct bf_machine_disk *disk,
     return bf_ledger_made(job, bf_context_text(launch_ledger(job), key), ref, err);
 }
 
-int bf_launch_clone(struct bf_job *job, struct bf_error *err)
+/* The target launches a volume's oldest point only.  A cutover then makes it that, for those before
+ * it cannot be launched once more has come after them; a drill has no business to. */
+static bool may_make_oldest(struct bf_job *job, const struct bf_error *failure)
+{
+    struct json_object *launch = bf_launch_context(job);
+
+    return failure->code == BF_E_POINT_NOT_OLDEST && !bf_launch_is_drill(job) &&
+           !bf_context_bool(launch, "made_oldest");
+}
+
+static int make_oldest(struct bf_job *job, struct bf_error *failure, struct bf_error *err)
+{
+    struct json_object *launch = bf_launch_context(job);
+    uint64_t point = bf_context_u64(launch, "point");
+
+    bf_json_add_bool(launch, "made_oldest", true);
+    bf_job_warn(job, failure, "the points before %llu are removed", (unsigned long long)point);
+    if (bf_job_save(job, err) != 0 || bf_points_remove_older(job, point, err) != 0)
+        return -1;
+    return 0;
+}
+
+static int clone_disks(struct bf_job *job, struct bf_error *err)
 {
     const struct bf_point_row *point = point_of(job);
     const struct bf_machine *machine = bf_job_inputs(job)->machine;
     bf_auto_json *volumes = NULL;
-    uint64_t since_ms = bf_now_ms();
 
     if (!point)
         return bf_fail(err, BF_E_NO_SUCH_POINT, 0, "the point is gone");
@@ -208,6 +230,22 @@ int bf_launch_clone(struct bf_job *job, struct bf_error *err)
         if (!json_object_object_get_ex(volumes, machine->disks[i].key, &disk))
             continue;
         if (bf_job_check(job, err) != 0 || clone_disk(job, &machine->disks[i], disk, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int bf_launch_clone(struct bf_job *job, struct bf_error *err)
+{
+    uint64_t since_ms = bf_now_ms();
+    bf_auto_error failure = BF_ERROR_INIT;
+
+    if (clone_disks(job, &failure) != 0) {
+        if (!may_make_oldest(job, &failure)) {
+            bf_error_move(err, &failure);
+            return -1;
+        }
+        if (make_oldest(job, &failure, err) != 0 || clone_disks(job, err) != 0)
             return -1;
     }
     if (json_object_array_length(bf_context_array(bf_launch_context(job), "clones")) == 0)

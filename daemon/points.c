@@ -174,6 +174,16 @@ int bf_points_retention(struct bf_job *job, struct bf_error *err)
     return remove_orphaned_volumes(job, err);
 }
 
+int bf_points_remove_older(struct bf_job *job, uint64_t number, struct bf_error *err)
+{
+    const struct bf_inputs *inputs = bf_job_inputs(job);
+
+    for (size_t i = inputs->point_count; i-- > 0;)
+        if (inputs->points[i].number < number && remove_point(job, &inputs->points[i], err) < 0)
+            return -1;
+    return bf_job_refresh(job, err);
+}
+
 static const struct bf_step retention_steps[] = {
     {"retention", bf_points_retention, NULL, false},
 };

@@ -2,6 +2,7 @@
 /* Clones: volumes made from a point's snapshot.  While a conversion has one open it is held; before
  * its machine starts it is let go. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -15,26 +16,68 @@
 
 #define GIB (UINT64_C(1) << 30)
 
+/* Is the snapshot one of a volume off RBD, with others before it?  Drivers that keep snapshots as a
+ * chain of files (NFS, SMB, Quobyte) make volumes of the first one only: with the others Cinder
+ * would have to read through a backing file, which it refuses since CVE-2024-32498, and says only
+ * that no backend was found. */
+static bool is_behind_others(struct bf_cloud *cloud, const char *volume_id, const char *snapshot_id)
+{
+    bf_auto_error ignored = BF_ERROR_INIT;
+    bf_auto_json *volume = NULL;
+    bf_auto_json *connection = NULL;
+    bf_auto_json *all = NULL;
+    const char *created = NULL;
+    bool behind = false;
+
+    if (bf_cinder_volume(cloud, volume_id, &volume, &ignored) < 0 ||
+        bf_cinder_snapshots(cloud, volume_id, &all, &ignored) < 0)
+        return false;
+    struct json_object *attachments = bf_cloud_at(volume, "attachments");
+    const char *attachment =
+        json_object_is_type(attachments, json_type_array)
+            ? bf_cloud_id(json_object_array_get_idx(attachments, 0), "attachment_id")
+            : NULL;
+    if (!attachment || bf_cinder_connection(cloud, attachment, &connection, &ignored) < 0 ||
+        !bf_cloud_needs_mover(cloud, connection))
+        return false;
+    for (size_t i = 0; i < json_object_array_length(all); i++) {
+        struct json_object *one = json_object_array_get_idx(all, i);
+
+        if (bf_streq(bf_cloud_text(one, "id"), snapshot_id))
+            created = bf_cloud_text(one, "created_at");
+    }
+    for (size_t i = 0; created && i < json_object_array_length(all); i++) {
+        const char *at = bf_cloud_text(json_object_array_get_idx(all, i), "created_at");
+
+        behind = behind || (at && strcmp(at, created) < 0); /* ISO 8601 */
+    }
+    return behind;
+}
+
 int bf_cloud_clone_point(struct bf_platform *platform, const char *volume_ref,
                          const char *point_ref, const char *tag, char **ret_clone_ref,
                          struct bf_error *err)
 {
+    struct bf_cloud *cloud = bf_cloud_of(platform);
+    bf_auto_free char *replica = NULL;
     bf_auto_free char *snapshot = NULL;
     bf_auto_json *members = json_object_new_object();
     bf_auto_json *volume = NULL;
     const char *id;
 
-    (void)volume_ref;
-    if (bf_cloud_ref_id(point_ref, "snapshot", &snapshot, err) < 0)
+    if (bf_cloud_ref_id(volume_ref, "volume", &replica, err) < 0 ||
+        bf_cloud_ref_id(point_ref, "snapshot", &snapshot, err) < 0)
         return -1;
     bf_json_add_string(members, "name", tag);
     bf_json_add_string(members, "snapshot_id", snapshot);
     json_object_object_add(members, "metadata", bf_cloud_metadata(tag, BF_CLOUD_CLONE_KIND));
-    if (bf_cinder_make_volume(bf_cloud_of(platform), tag, BF_CLOUD_CLONE_KIND, members, &volume,
-                              err) < 0 ||
+    if (bf_cinder_make_volume(cloud, tag, BF_CLOUD_CLONE_KIND, members, &volume, err) < 0 ||
         bf_cloud_need_id(volume, "id", &id, err) < 0) {
         if (err->code == BF_E_VOLUME_GONE)
             bf_error_recode(err, BF_E_NO_SUCH_POINT);
+        if ((err->code == BF_E_TARGET_FULL || err->code == BF_E_PLATFORM_ERROR) &&
+            is_behind_others(cloud, replica, snapshot))
+            bf_error_recode(err, BF_E_POINT_NOT_OLDEST);
         return -1;
     }
     *ret_clone_ref = bf_cloud_volume_ref(id, tag);
@@ -44,19 +87,13 @@ int bf_cloud_clone_point(struct bf_platform *platform, const char *volume_ref,
 static int open_by_mover(struct bf_cloud *cloud, struct json_object *volume, const char *id,
                          struct bf_target_volume **ret_volume, struct bf_error *err)
 {
-    struct bf_endpoint_spec spec = {0};
-
-    if (bf_cinder_let_go(cloud, id, err) < 0 ||
-        bf_cinder_wait_available(cloud, id, NULL, err) < 0 ||
-        bf_cloud_mover_attach(cloud, id, bf_cloud_text(volume, "metadata/" BF_CLOUD_TAG_KEY),
-                              bf_cloud_number(volume, "size") * GIB, &spec, err) < 0)
+    if (bf_cloud_open_attached(
+            cloud, id, bf_cloud_text(volume, "metadata/" BF_CLOUD_TAG_KEY),
+            &(struct bf_cloud_attached){.size_bytes = bf_cloud_number(volume, "size") * GIB,
+                                        .serve = true},
+            ret_volume, err) < 0)
         return -1;
-    struct bf_cloud_volume *own = bf_xcalloc(1, sizeof(*own));
-    own->base.platform = &cloud->base;
-    own->base.spec = spec;
-    own->on_mover = bf_xstrdup(id);
-    own->release = bf_xstrdup(id);
-    *ret_volume = &own->base;
+    ((struct bf_cloud_volume *)(void *)*ret_volume)->release = bf_xstrdup(id);
     return 0;
 }
 

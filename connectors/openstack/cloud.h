@@ -84,6 +84,7 @@ struct bf_cloud {
     int status;        /* HTTP status of the last answer; 0: there was none */
     bool server_asked; /* a server was asked for and Nova's answer is not known: it may come up */
     unsigned serial;
+    unsigned mover_open; /* volumes that this handle has open through the mover */
 };
 
 static inline struct bf_cloud *bf_cloud_of(struct bf_platform *platform)

@@ -176,8 +176,11 @@ int bf_cloud_mover_attach(struct bf_cloud *cloud, const char *volume_id, const c
                           struct bf_error *err)
 {
     const struct bf_mover_conf conf = conf_of(cloud);
-    const struct bf_mover_request request = {
-        .disk = volume_id, .tag = tag, .size_bytes = size_bytes, .writable = true};
+    const struct bf_mover_request request = {.disk = volume_id,
+                                             .tag = tag,
+                                             .size_bytes = size_bytes,
+                                             .writable = true,
+                                             .holding = cloud->mover_open > 0};
 
     return bf_mover_attach(&cloud->base, &conf, &request, bf_deadline_in(QUEUE_MS), ret_spec, err);
 }

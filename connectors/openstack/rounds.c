@@ -130,19 +130,29 @@ static int prepare(struct bf_cloud *cloud, const char *id, const char *tag, bool
     return 0;
 }
 
-static int open_by_mover(struct bf_cloud *cloud, const char *id, const char *tag,
-                         uint64_t size_bytes, struct bf_target_volume **ret_volume,
-                         struct bf_error *err)
+int bf_cloud_open_attached(struct bf_cloud *cloud, const char *id, const char *tag,
+                           const struct bf_cloud_attached *how,
+                           struct bf_target_volume **ret_volume, struct bf_error *err)
 {
     struct bf_endpoint_spec spec = {0};
+    struct bf_server *server = NULL;
 
     if (bf_cloud_volume_let_go(cloud, id, err) < 0 ||
-        bf_cloud_mover_attach(cloud, id, tag, size_bytes, &spec, err) < 0)
+        bf_cloud_mover_attach(cloud, id, tag, how->size_bytes, &spec, err) < 0)
         return -1;
+    if (how->serve && bf_cloud_serve_attached(cloud, how->read_only, &spec, &server, err) < 0) {
+        bf_auto_error ignored = BF_ERROR_INIT;
+
+        bf_endpoint_spec_done(&spec);
+        (void)bf_cloud_mover_release_id(cloud, id, &ignored);
+        return -1;
+    }
     struct bf_cloud_volume *volume = bf_xcalloc(1, sizeof(*volume));
     volume->base.platform = &cloud->base;
     volume->base.spec = spec;
+    volume->server = server;
     volume->on_mover = bf_xstrdup(id);
+    cloud->mover_open++;
     *ret_volume = &volume->base;
     return 0;
 }
@@ -164,8 +174,10 @@ int bf_cloud_open_volume(struct bf_platform *platform, const char *volume_ref, c
         prepare(cloud, id, tag, full, snapshot, volume, &place, &zero, err) < 0)
         return -1;
     if (!place.image)
-        return open_by_mover(cloud, id, tag, bf_cloud_number(volume, "size") * GIB, ret_volume,
-                             err);
+        return bf_cloud_open_attached(
+            cloud, id, tag,
+            &(struct bf_cloud_attached){.size_bytes = bf_cloud_number(volume, "size") * GIB},
+            ret_volume, err);
     *ret_volume = new_handle(cloud, bf_rbd_place_uri(cloud, &place, NULL),
                              bf_cloud_number(volume, "size") * GIB, zero);
     return 0;
@@ -184,17 +196,16 @@ int bf_cloud_close_volume(struct bf_target_volume *volume, struct bf_error *err)
 {
     struct bf_cloud_volume *own = (struct bf_cloud_volume *)(void *)volume;
     int rc = bf_server_stop(own->server, BF_SERVER_FLUSH_MS, err);
+    struct bf_cloud *cloud = bf_cloud_of(volume->platform);
+    bf_auto_error why = BF_ERROR_INIT;
 
     if (own->on_mover)
-        rc = off_mover(bf_cloud_of(volume->platform), own, err);
-    if (own->release) {
-        struct bf_cloud *cloud = bf_cloud_of(volume->platform);
-        bf_auto_error why = BF_ERROR_INIT;
-
-        if (bf_cinder_let_go(cloud, own->release, &why) < 0 && rc == 0) {
+        cloud->mover_open--;
+    if ((own->on_mover && off_mover(cloud, own, &why) < 0) ||
+        (own->release && bf_cinder_let_go(cloud, own->release, &why) < 0)) {
+        if (rc == 0) /* the first failure says more */
             bf_error_move(err, &why);
-            rc = -1;
-        }
+        rc = -1;
     }
     free(own->release);
     free(own->on_mover);
@@ -309,6 +320,28 @@ int bf_cloud_delete_point(struct bf_platform *platform, const char *volume_ref,
     return bf_cloud_volume_hold_again(cloud, id, was_let_go, err);
 }
 
+/* Off RBD a snapshot cannot be read, but the volume can: it holds the newest point from that one's
+ * making until the next round begins to write. */
+static int open_newest(struct bf_cloud *cloud, const char *id, const char *snapshot_id,
+                       struct json_object *volume, struct bf_target_volume **ret_volume,
+                       struct bf_error *err)
+{
+    bf_auto_free char *newest = NULL;
+
+    if (newest_point(cloud, id, &newest, err) < 0)
+        return -1;
+    if (!bf_streq(newest, snapshot_id) || bf_cloud_text(volume, "metadata/" BF_CLOUD_ROUND_KEY))
+        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
+                       "volume %s is not on RBD: of its points only the newest can be read, and "
+                       "that only between rounds",
+                       id);
+    return bf_cloud_open_attached(
+        cloud, id, bf_cloud_text(volume, "metadata/" BF_CLOUD_TAG_KEY),
+        &(struct bf_cloud_attached){
+            .size_bytes = bf_cloud_number(volume, "size") * GIB, .serve = true, .read_only = true},
+        ret_volume, err);
+}
+
 int bf_cloud_open_point(struct bf_platform *platform, const char *volume_ref, const char *point_ref,
                         struct bf_target_volume **ret_volume, struct bf_error *err)
 {
@@ -328,8 +361,7 @@ int bf_cloud_open_point(struct bf_platform *platform, const char *volume_ref, co
     if (take(cloud, id, &volume, &place, err) < 0)
         return -1;
     if (!place.image)
-        return bf_fail(err, BF_E_PLATFORM_UNSUPPORTED, 0,
-                       "volume %s is not on RBD: its points can be cloned, but not read", id);
+        return open_newest(cloud, id, snapshot, volume, ret_volume, err);
     bf_auto_free char *name = bf_rbd_snapshot_name(snapshot);
     *ret_volume = new_handle(cloud, bf_rbd_place_uri(cloud, &place, name),
                              bf_cloud_number(point, "size") * GIB, false);

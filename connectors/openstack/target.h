@@ -39,6 +39,16 @@ struct bf_cloud_volume {
     char *on_mover;           /* volume to be detached from the mover at the end; NULL: none */
 };
 
+/* Let a volume go and have it attached to the mover (mover.h), for this tag.  In rounds.c. */
+struct bf_cloud_attached {
+    uint64_t size_bytes;
+    bool serve; /* for libguestfs: by a server of ours (serve.h) */
+    bool read_only;
+};
+int bf_cloud_open_attached(struct bf_cloud *cloud, const char *id, const char *tag,
+                           const struct bf_cloud_attached *how,
+                           struct bf_target_volume **ret_volume, struct bf_error *err);
+
 /* Type and zone out of a mapping's storage "TYPE[@ZONE]"; NULL where it names none. */
 void bf_cloud_storage_split(const struct bf_cloud *cloud, const char *storage, char **ret_type,
                             char **ret_zone);

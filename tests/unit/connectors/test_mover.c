@@ -502,7 +502,7 @@ static void test_devices(struct bf_platform *platform)
     bf_auto_free char *part = bf_xasprintf("%s/virtio-vol-1-part1", directory);
     bf_auto_free char *other = bf_xasprintf("%s/virtio-vol-2", directory);
     bf_auto_free char *disk = bf_xasprintf("%s/scsi-0QEMU_QEMU_HARDDISK_vol-1", directory);
-    bf_auto_free char *uri = bf_xasprintf("file:%s", disk);
+    const char *uri = disk;
     ok(symlink("/dev/null", part) == 0 && symlink("/dev/null", other) == 0, "devices");
     ok(attach_gives(platform, "vol-1", TAG_A, BF_E_MOVER_NOT_SERVING) && fake.count == 0,
        "a partition and another disk are not it, and it is detached again");
