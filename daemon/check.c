@@ -63,6 +63,20 @@ static void check_disks(const struct bf_machine *machine, struct json_object *ma
     }
 }
 
+/* What bf_target_precheck() takes: the mapping, and of the policy what makes a difference there. */
+static struct json_object *with_policy(struct json_object *mapping, const struct bf_policy *policy)
+{
+    struct json_object *both = json_object_new_object();
+
+    json_object_object_foreach(mapping, key, value)
+    {
+        json_object_object_add(both, key, json_object_get(value));
+    }
+    bf_json_add_u64(both, "keep_points", policy->keep_points);
+    bf_json_add_bool(both, "companion", policy->boot_ladder == BF_LADDER_SATA_FIRST);
+    return both;
+}
+
 int bf_check_run(struct bf_platform *source, struct bf_platform *target, const char *machine_name,
                  const struct bf_policy *policy, struct json_object *mapping,
                  struct json_object *waived, struct bf_machine **ret_machine,
@@ -70,11 +84,12 @@ int bf_check_run(struct bf_platform *source, struct bf_platform *target, const c
 {
     bf_auto_machine *machine = NULL;
     bf_auto_findings findings = {0};
+    bf_auto_json *asked = with_policy(mapping, policy);
     struct json_object *json;
 
     if (bf_platform_machine(source, machine_name, &machine, err) != 0 ||
         bf_source_precheck(source, machine, &findings, err) != 0 ||
-        bf_target_precheck(target, machine, mapping, &findings, err) != 0 ||
+        bf_target_precheck(target, machine, asked, &findings, err) != 0 ||
         bf_adopt_precheck(source, target, machine, policy, mapping, &findings, err) != 0)
         return -1;
     check_disks(machine, mapping, &findings);

@@ -26,7 +26,7 @@ int bf_cloud_companion_make(struct bf_cloud *cloud, const char *tag, const char 
     if (bf_cinder_volume(cloud, boot_volume_id, &boot, err) < 0)
         return -1;
     bf_json_add_string(members, "name", name);
-    bf_json_add_i64(members, "size", 1);
+    bf_json_add_i64(members, "size", BF_CLOUD_COMPANION_GIB);
     copy_member(members, "volume_type", boot);
     copy_member(members, "availability_zone", boot);
     json_object_object_add(members, "metadata", bf_cloud_metadata(tag, BF_CLOUD_COMPANION_KIND));

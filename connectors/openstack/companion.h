@@ -9,6 +9,8 @@
 
 #include "connectors/openstack/cloud.h"
 
+#define BF_CLOUD_COMPANION_GIB 1
+
 /* Made, or found from an earlier try.  ret_id: caller frees. */
 int bf_cloud_companion_make(struct bf_cloud *cloud, const char *tag, const char *boot_volume_id,
                             char **ret_id, struct bf_error *err);

@@ -265,6 +265,11 @@ int bf_cloud_create_machine(struct bf_platform *platform, const struct bf_launch
 
     uint64_t disk_gib = 0;
 
+    if (request->companion && cloud->conf.boot_from_image)
+        return bf_fail(
+            err, BF_E_PLATFORM_UNSUPPORTED, 0,
+            "boot_ladder sata-first: with option boot \"image\" each machine of a launch "
+            "has a copy of its own, and what the first boot installs is lost");
     bf_text_clean(name, false);
     bf_json_add_string(ref, "tag", request->tag);
     bf_json_add_string(ref, "name", name);

@@ -1,42 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "connectors/openstack/cinder.h"
+#include "connectors/openstack/companion.h"
 #include "connectors/openstack/mover.h"
 #include "connectors/openstack/neutron.h"
 #include "connectors/openstack/nova.h"
 #include "connectors/openstack/pools.h"
-#include "connectors/openstack/target.h"
+#include "connectors/openstack/precheck.h"
 
 #define GIB (UINT64_C(1) << 30)
 
-struct check {
-    struct bf_cloud *cloud;
-    const struct bf_machine *machine;
-    struct json_object *mapping;
-    struct bf_findings *findings;
-    struct json_object *networks;
-    struct json_object *ports;
-    uint64_t disks;
-    uint64_t gigabytes;
-    uint64_t largest;
-    bool on_rbd, off_rbd; /* both false: it is not told */
-};
-
-static void add(struct check *check, enum bf_severity severity, const char *id, const char *subject,
-                const char *found, const char *needed, const char *why, const char *fix)
+void bf_cloud_found(struct bf_cloud_check *check, enum bf_severity severity, const char *id,
+                    const char *subject, const char *found, const char *needed, const char *why,
+                    const char *fix)
 {
     bf_findings_add(check->findings, severity, id, subject, found, needed, why, fix);
 }
 
 /* --- disks --- */
 
-static bool is_replicated(const struct check *check, const struct bf_machine_disk *disk)
+static bool is_replicated(const struct bf_cloud_check *check, const struct bf_machine_disk *disk)
 {
     struct json_object *wanted = bf_cloud_at(check->mapping, "disks");
 
@@ -50,7 +36,7 @@ static bool is_replicated(const struct check *check, const struct bf_machine_dis
     return false;
 }
 
-static void count_disks(struct check *check)
+static void count_disks(struct bf_cloud_check *check)
 {
     for (size_t i = 0; i < check->machine->disk_count; i++) {
         const struct bf_machine_disk *disk = &check->machine->disks[i];
@@ -66,13 +52,13 @@ static void count_disks(struct check *check)
             continue;
         bf_auto_free char *found = bf_format_bytes(disk->size_bytes);
         bf_auto_free char *needed = bf_xasprintf("%llu GiB", (unsigned long long)size);
-        add(check, BF_SEVERITY_INFO, "openstack-size-rounded", disk->key, found, needed,
-            "Cinder's volumes are of whole GiB: the disk will be larger on the target",
-            "nothing; the added part is empty");
+        bf_cloud_found(check, BF_SEVERITY_INFO, "openstack-size-rounded", disk->key, found, needed,
+                       "Cinder's volumes are of whole GiB: the disk will be larger on the target",
+                       "nothing; the added part is empty");
     }
 }
 
-static int check_type(struct check *check, struct bf_error *err)
+static int check_type(struct bf_cloud_check *check, struct bf_error *err)
 {
     bf_auto_free char *type = NULL;
     bf_auto_free char *zone = NULL;
@@ -92,7 +78,8 @@ static int check_type(struct check *check, struct bf_error *err)
         if (bf_streq(bf_cloud_text(json_object_array_get_idx(types, i), "name"), type))
             found = json_object_array_get_idx(types, i);
     if (type && !found)
-        add(check, BF_SEVERITY_BLOCK, "openstack-no-volume-type", type, "no such volume type",
+        bf_cloud_found(
+            check, BF_SEVERITY_BLOCK, "openstack-no-volume-type", type, "no such volume type",
             "a volume type on Ceph RBD", "the replica's volumes are of it",
             "correct storage (TYPE or TYPE@ZONE) in the mapping; see openstack volume type list");
     const char *backend = bf_cloud_text(found, "extra_specs/volume_backend_name");
@@ -101,7 +88,8 @@ static int check_type(struct check *check, struct bf_error *err)
     check->off_rbd = protocol && !bf_streq(protocol, "ceph");
     check->on_rbd = protocol && !check->off_rbd;
     if (check->off_rbd && !bf_cloud_has_mover(check->cloud))
-        add(check, BF_SEVERITY_BLOCK, "openstack-type-not-rbd", type, protocol, "ceph",
+        bf_cloud_found(
+            check, BF_SEVERITY_BLOCK, "openstack-type-not-rbd", type, protocol, "ceph",
             "replicas are written by librbd, or through a mover",
             "choose a volume type on Ceph RBD, or give the platform a mover (docs/mover.md)");
     uint64_t room = bf_cloud_number(pool, "capabilities/free_capacity_gb");
@@ -109,14 +97,15 @@ static int check_type(struct check *check, struct bf_error *err)
         bf_auto_free char *is = bf_xasprintf("%llu GiB free", (unsigned long long)room);
         bf_auto_free char *must =
             bf_xasprintf("%llu GiB if the disks were full", (unsigned long long)check->gigabytes);
-        add(check, room == 0 ? BF_SEVERITY_BLOCK : BF_SEVERITY_WARN, "openstack-pool-space", type,
-            is, must, "volumes are thin and grow with what the guest has written",
-            "free space or choose another volume type");
+        bf_cloud_found(check, room == 0 ? BF_SEVERITY_BLOCK : BF_SEVERITY_WARN,
+                       "openstack-pool-space", type, is, must,
+                       "volumes are thin and grow with what the guest has written",
+                       "free space or choose another volume type");
     }
     return 0;
 }
 
-static int check_zone(struct check *check, struct bf_error *err)
+static int check_zone(struct bf_cloud_check *check, struct bf_error *err)
 {
     bf_auto_free char *type = NULL;
     bf_auto_free char *zone = NULL;
@@ -139,15 +128,16 @@ static int check_zone(struct check *check, struct bf_error *err)
                           bf_cloud_bool(one, "zoneState/available"));
     }
     if (!found)
-        add(check, BF_SEVERITY_BLOCK, "openstack-no-zone", zone, "no such availability zone",
-            "a zone of the volume service", "volumes are made in it",
-            "correct storage (TYPE@ZONE) in the mapping, or option availability_zone");
+        bf_cloud_found(check, BF_SEVERITY_BLOCK, "openstack-no-zone", zone,
+                       "no such availability zone", "a zone of the volume service",
+                       "volumes are made in it",
+                       "correct storage (TYPE@ZONE) in the mapping, or option availability_zone");
     return 0;
 }
 
 /* --- quotas --- */
 
-static void check_limit(struct check *check, struct json_object *limits, const char *id,
+static void check_limit(struct bf_cloud_check *check, struct json_object *limits, const char *id,
                         const char *name, uint64_t more, const char *why)
 {
     struct json_object *limit = bf_cloud_at(limits, name);
@@ -158,20 +148,25 @@ static void check_limit(struct check *check, struct json_object *limits, const c
     bf_auto_free char *found =
         bf_xasprintf("%llu of %llu used", (unsigned long long)used, (unsigned long long)most);
     bf_auto_free char *needed = bf_xasprintf("%llu more", (unsigned long long)more);
-    add(check, BF_SEVERITY_BLOCK, id, name, found, needed, why,
-        "raise the project's quota (openstack quota set), or free what is not needed");
+    bf_cloud_found(check, BF_SEVERITY_BLOCK, id, name, found, needed, why,
+                   "raise the project's quota (openstack quota set), or free what is not needed");
 }
 
-static int check_limits(struct check *check, struct json_object *flavor, struct bf_error *err)
+static int check_limits(struct bf_cloud_check *check, struct json_object *flavor,
+                        struct bf_error *err)
 {
     bf_auto_json *limits = NULL;
 
     if (bf_cloud_limits(check->cloud, &limits, err) < 0)
         return -1;
     /* The replica, and one launch. */
-    check_limit(check, limits, "openstack-quota-volumes", "volumes", 2 * check->disks,
-                "each disk has a volume for its replica and one for a launch");
-    check_limit(check, limits, "openstack-quota-gigabytes", "gigabytes", 3 * check->gigabytes,
+    check_limit(check, limits, "openstack-quota-volumes", "volumes",
+                2 * check->disks + check->companion,
+                check->companion ? "each disk has a volume for its replica and one for a launch, "
+                                   "and the boot ladder's first machine one more"
+                                 : "each disk has a volume for its replica and one for a launch");
+    check_limit(check, limits, "openstack-quota-gigabytes", "gigabytes",
+                3 * check->gigabytes + check->companion * BF_CLOUD_COMPANION_GIB,
                 "replica, launch and one point are counted in full");
     check_limit(check, limits, "openstack-quota-snapshots", "snapshots", check->disks,
                 "each point is a snapshot of every disk");
@@ -190,7 +185,7 @@ static int check_limits(struct check *check, struct json_object *flavor, struct 
 /* --- flavor --- */
 
 /* The local disk that a launch needs, in GiB: none where servers boot from volumes. */
-static uint64_t check_boot(struct check *check)
+static uint64_t check_boot(struct bf_cloud_check *check)
 {
     const struct bf_machine_disk *boot = NULL;
 
@@ -205,20 +200,28 @@ static uint64_t check_boot(struct check *check)
             boot = disk;
     }
     if (!bf_cloud_has(check->cloud, BF_CLOUD_IMAGE))
-        add(check, BF_SEVERITY_BLOCK, "openstack-boot-image", NULL,
-            "no image service in the catalogue", "Glance",
-            "option boot is image: a launch boots from an image of its boot volume",
-            "see image_endpoint in the platform's options, or set boot to volume");
+        bf_cloud_found(check, BF_SEVERITY_BLOCK, "openstack-boot-image", NULL,
+                       "no image service in the catalogue", "Glance",
+                       "option boot is image: a launch boots from an image of its boot volume",
+                       "see image_endpoint in the platform's options, or set boot to volume");
     else
-        add(check, BF_SEVERITY_INFO, "openstack-boot-image", NULL, "boot from an image",
-            "nothing but time",
-            "each launch uploads its whole boot volume to Glance first, and runs "
-            "on a local disk of the compute host",
-            "set option boot to volume where the cloud's servers can boot from volumes");
+        bf_cloud_found(check, BF_SEVERITY_INFO, "openstack-boot-image", NULL, "boot from an image",
+                       "nothing but time",
+                       "each launch uploads its whole boot volume to Glance first, and runs "
+                       "on a local disk of the compute host",
+                       "set option boot to volume where the cloud's servers can boot from volumes");
+    if (check->companion)
+        bf_cloud_found(
+            check, BF_SEVERITY_BLOCK, "openstack-boot-ladder", NULL,
+            "option boot is image, policy boot_ladder is sata-first", "one of them at most",
+            "both machines of the ladder boot from a copy: what the first boot installs is lost",
+            "set boot_ladder to virtio, or disk_bus to sata to stay on SATA, or option boot to "
+            "volume");
     return boot ? (boot->size_bytes + GIB - 1) / GIB : 0;
 }
 
-static int check_flavor(struct check *check, struct json_object **ret_flavor, struct bf_error *err)
+static int check_flavor(struct bf_cloud_check *check, struct json_object **ret_flavor,
+                        struct bf_error *err)
 {
     const char *name = bf_cloud_text(check->mapping, "flavor");
     uint64_t cpus = bf_cloud_number(check->mapping, "cpus");
@@ -239,9 +242,9 @@ static int check_flavor(struct check *check, struct json_object **ret_flavor, st
             bf_error_move(err, &trouble);
             return -1;
         }
-        add(check, BF_SEVERITY_BLOCK, "openstack-no-flavor", name, trouble.message,
-            "a flavor that is large enough", "a launch is a server of a flavor",
-            "make one (openstack flavor create), or name one in the mapping (flavor)");
+        bf_cloud_found(check, BF_SEVERITY_BLOCK, "openstack-no-flavor", name, trouble.message,
+                       "a flavor that is large enough", "a launch is a server of a flavor",
+                       "make one (openstack flavor create), or name one in the mapping (flavor)");
         return 0;
     }
     uint64_t ram = bf_cloud_number(flavor, "ram") << 20;
@@ -253,8 +256,9 @@ static int check_flavor(struct check *check, struct json_object **ret_flavor, st
         bf_auto_free char *must = bf_format_bytes(memory);
         bf_auto_free char *needed = bf_xasprintf("%llu cpus, %s", (unsigned long long)cpus, must);
         bool smaller = ram < memory || bf_cloud_number(flavor, "vcpus") < cpus;
-        add(check, smaller ? BF_SEVERITY_WARN : BF_SEVERITY_INFO, "openstack-flavor-differs", NULL,
-            found, needed, "flavors come in steps", "name another one in the mapping (flavor)");
+        bf_cloud_found(check, smaller ? BF_SEVERITY_WARN : BF_SEVERITY_INFO,
+                       "openstack-flavor-differs", NULL, found, needed, "flavors come in steps",
+                       "name another one in the mapping (flavor)");
     }
     *ret_flavor = bf_steal(flavor);
     return 0;
@@ -262,7 +266,8 @@ static int check_flavor(struct check *check, struct json_object **ret_flavor, st
 
 /* --- networks --- */
 
-static struct json_object *find_network(struct check *check, const char *name, unsigned *ret_count)
+static struct json_object *find_network(struct bf_cloud_check *check, const char *name,
+                                        unsigned *ret_count)
 {
     struct json_object *found = NULL;
 
@@ -282,8 +287,8 @@ static struct json_object *find_network(struct check *check, const char *name, u
     return found;
 }
 
-static struct json_object *port_with(struct check *check, const char *network_id, const char *mac,
-                                     const char *address)
+static struct json_object *port_with(struct bf_cloud_check *check, const char *network_id,
+                                     const char *mac, const char *address)
 {
     for (size_t i = 0; i < json_object_array_length(check->ports); i++) {
         struct json_object *port = json_object_array_get_idx(check->ports, i);
@@ -305,7 +310,7 @@ static struct json_object *port_with(struct check *check, const char *network_id
     return NULL;
 }
 
-static int check_addresses(struct check *check, const struct bf_machine_nic *nic,
+static int check_addresses(struct bf_cloud_check *check, const struct bf_machine_nic *nic,
                            struct json_object *network, struct bf_error *err)
 {
     const char *id = bf_cloud_id(network, "id");
@@ -314,46 +319,48 @@ static int check_addresses(struct check *check, const struct bf_machine_nic *nic
     if (bf_neutron_subnets(check->cloud, id, &subnets, err) < 0)
         return -1;
     if (nic->mac && port_with(check, id, nic->mac, NULL))
-        add(check, BF_SEVERITY_BLOCK, "openstack-mac-taken", nic->mac, "a port has it already",
-            "a MAC address that is free on the network", "the machine keeps its MAC address",
-            "delete that port, or map the nic to another network");
+        bf_cloud_found(check, BF_SEVERITY_BLOCK, "openstack-mac-taken", nic->mac,
+                       "a port has it already", "a MAC address that is free on the network",
+                       "the machine keeps its MAC address",
+                       "delete that port, or map the nic to another network");
     for (char *const *address = nic->addresses; address && *address; address++) {
         if (!bf_neutron_subnet_of(subnets, *address)) {
-            add(check, BF_SEVERITY_WARN, "openstack-address-outside", *address,
+            bf_cloud_found(
+                check, BF_SEVERITY_WARN, "openstack-address-outside", *address,
                 bf_cloud_text(network, "name"), "a subnet that holds the address",
                 "the port gets an address of Neutron's choice, and the guest must take it",
                 "map the nic to a network with that subnet, or let the guest use DHCP");
             continue;
         }
         if (port_with(check, id, NULL, *address))
-            add(check, BF_SEVERITY_BLOCK, "openstack-address-taken", *address,
-                "a port has it already", "an address that is free on the network",
-                "the machine keeps its address",
-                "delete that port, or map the nic to another network");
+            bf_cloud_found(check, BF_SEVERITY_BLOCK, "openstack-address-taken", *address,
+                           "a port has it already", "an address that is free on the network",
+                           "the machine keeps its address",
+                           "delete that port, or map the nic to another network");
     }
     return 0;
 }
 
-static int check_network(struct check *check, const struct bf_machine_nic *nic, const char *name,
-                         struct bf_error *err)
+static int check_network(struct bf_cloud_check *check, const struct bf_machine_nic *nic,
+                         const char *name, struct bf_error *err)
 {
     unsigned count;
     struct json_object *network = find_network(check, name, &count);
 
     if (count == 0)
-        add(check, BF_SEVERITY_BLOCK, "openstack-no-network", name, "no such network",
-            "a network of the project", "a nic is mapped to it",
-            "correct networks in the mapping; see openstack network list");
+        bf_cloud_found(check, BF_SEVERITY_BLOCK, "openstack-no-network", name, "no such network",
+                       "a network of the project", "a nic is mapped to it",
+                       "correct networks in the mapping; see openstack network list");
     else if (count > 1)
-        add(check, BF_SEVERITY_BLOCK, "openstack-network-ambiguous", name,
-            "several networks have this name", "one network", "a nic is mapped to it",
-            "name it by its id in the mapping");
+        bf_cloud_found(check, BF_SEVERITY_BLOCK, "openstack-network-ambiguous", name,
+                       "several networks have this name", "one network", "a nic is mapped to it",
+                       "name it by its id in the mapping");
     else
         return nic ? check_addresses(check, nic, network, err) : 0;
     return 0;
 }
 
-static int check_nics(struct check *check, struct bf_error *err)
+static int check_nics(struct bf_cloud_check *check, struct bf_error *err)
 {
     struct json_object *map = bf_cloud_at(check->mapping, "networks");
     const char *isolated = bf_cloud_text(check->mapping, "isolated_network");
@@ -369,10 +376,10 @@ static int check_nics(struct check *check, struct bf_error *err)
         if (!name)
             name = bf_cloud_text(check->mapping, "default_network");
         if (!name)
-            add(check, BF_SEVERITY_BLOCK, "openstack-nic-unmapped", nic->mac,
-                nic->network ? nic->network : "an unknown network",
-                "networks or default_network in the mapping", "every nic goes to a network",
-                "map it (blockferry set ... networks)");
+            bf_cloud_found(check, BF_SEVERITY_BLOCK, "openstack-nic-unmapped", nic->mac,
+                           nic->network ? nic->network : "an unknown network",
+                           "networks or default_network in the mapping",
+                           "every nic goes to a network", "map it (blockferry set ... networks)");
         else if (check_network(check, nic, name, err) < 0)
             return -1;
     }
@@ -381,7 +388,8 @@ static int check_nics(struct check *check, struct bf_error *err)
     if (isolated && !network)
         return check_network(check, NULL, isolated, err);
     if (network && !bf_cloud_bool(network, "blockferry_isolated"))
-        add(check, BF_SEVERITY_WARN, "openstack-not-isolated", isolated,
+        bf_cloud_found(
+            check, BF_SEVERITY_WARN, "openstack-not-isolated", isolated,
             "shared, external, with a router, or on a wire of the data centre",
             "a network that nothing else is reached from",
             "a drill's guest has the source's addresses",
@@ -389,67 +397,51 @@ static int check_nics(struct check *check, struct bf_error *err)
     return 0;
 }
 
-/* --- firmware, write path --- */
+static int check_groups(struct bf_cloud_check *check, struct bf_error *err)
+{
+    struct json_object *wanted = bf_cloud_at(check->mapping, "security_groups");
+    bf_auto_json *all = NULL;
 
-static void check_firmware(struct check *check)
+    if (!json_object_is_type(wanted, json_type_array))
+        return 0;
+    if (bf_cloud_collect(
+            check->cloud,
+            &(struct bf_cloud_request){.service = BF_CLOUD_NETWORK,
+                                       .path = "/security-groups?fields=id&fields=name"},
+            "security_groups", &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(wanted); i++) {
+        const char *name = json_object_get_string(json_object_array_get_idx(wanted, i));
+        bool found = false;
+
+        for (size_t j = 0; !found && j < json_object_array_length(all); j++) {
+            struct json_object *group = json_object_array_get_idx(all, j);
+
+            found = bf_streq(bf_cloud_text(group, "name"), name) ||
+                    bf_streq(bf_cloud_text(group, "id"), name);
+        }
+        if (!found)
+            bf_cloud_found(check, BF_SEVERITY_BLOCK, "openstack-no-security-group", name,
+                           "no such security group", "a security group of the project",
+                           "the launch's ports are put into it",
+                           "correct security_groups in the mapping, or make it");
+    }
+    return 0;
+}
+
+/* --- firmware --- */
+
+static void check_firmware(struct bf_cloud_check *check)
 {
     if (check->machine->firmware != BF_FIRMWARE_BIOS)
-        add(check, BF_SEVERITY_WARN, "openstack-uefi-fallback", NULL, "the machine boots by UEFI",
-            "EFI/BOOT/BOOTX64.EFI on its disk",
-            "Nova makes new UEFI variables: the machine's boot entries are lost",
-            "make sure that the boot loader is installed as the fallback, too");
+        bf_cloud_found(check, BF_SEVERITY_WARN, "openstack-uefi-fallback", NULL,
+                       "the machine boots by UEFI", "EFI/BOOT/BOOTX64.EFI on its disk",
+                       "Nova makes new UEFI variables: the machine's boot entries are lost",
+                       "make sure that the boot loader is installed as the fallback, too");
     if (check->machine->arch && !bf_streq(check->machine->arch, "x86_64"))
-        add(check, BF_SEVERITY_WARN, "openstack-architecture", NULL, check->machine->arch, "x86_64",
-            "nothing else was tried", "make sure that the cloud has hosts of this architecture");
-}
-
-/* What this service needs of its own host to reach volumes off RBD. */
-static void check_reach(struct check *check, enum bf_severity severity)
-{
-    const struct bf_cloud_conf *conf = &check->cloud->conf;
-
-    if (conf->instance) {
-        if (access(conf->devices, R_OK | X_OK) < 0)
-            add(check, severity, "openstack-devices", conf->devices, strerror(errno),
-                "a directory that this service can read",
-                "attached volumes are found there by their serials",
-                "correct option devices, and let the service's user read and write the disks");
-        return;
-    }
-    bf_auto_free char *key = bf_xasprintf("%s/client-key.pem", conf->mover_certificates);
-    if (access(key, R_OK) < 0)
-        add(check, severity, "openstack-mover-certificates", key, strerror(errno),
-            "a file this service can read", "the mover knows this service by it",
-            "correct option mover_certificates");
-}
-
-static int check_write_path(struct check *check, struct bf_error *err)
-{
-    bf_auto_free char *status = NULL;
-    const char *server = bf_cloud_mover_server(check->cloud);
-    bool local = check->cloud->conf.instance != NULL;
-    enum bf_severity severity = check->off_rbd ? BF_SEVERITY_BLOCK : BF_SEVERITY_WARN;
-
-    if (check->on_rbd || !server) {
-        add(check, BF_SEVERITY_INFO, "openstack-write-path", NULL, "rbd", "rbd",
-            "the replica is written into its RBD image by librbd, without a helper machine",
-            "nothing");
-        return 0;
-    }
-    bf_auto_free char *path = bf_xasprintf("%s%s", local ? "local" : "mover",
-                                           check->off_rbd ? "" : ", or rbd where Cinder says so");
-    add(check, BF_SEVERITY_INFO, "openstack-write-path", NULL, path, "rbd, local or mover",
-        local ? "the replica's volume is attached to the server that this service runs on"
-              : "the replica is written over TLS through a mover that its volume is attached to",
-        "nothing");
-    if (bf_cloud_mover_status(check->cloud, &status, err) < 0)
-        return -1;
-    if (!bf_streq(status, "ACTIVE"))
-        add(check, severity, "openstack-mover", server, status[0] ? status : "no such server",
-            "ACTIVE", "volumes off RBD are written through it",
-            local ? "correct option instance" : "start it, or correct option mover");
-    check_reach(check, severity);
-    return 0;
+        bf_cloud_found(check, BF_SEVERITY_WARN, "openstack-architecture", NULL,
+                       check->machine->arch, "x86_64", "nothing else was tried",
+                       "make sure that the cloud has hosts of this architecture");
 }
 
 int bf_cloud_target_precheck(struct bf_platform *platform, const struct bf_machine *machine,
@@ -460,19 +452,21 @@ int bf_cloud_target_precheck(struct bf_platform *platform, const struct bf_machi
     bf_auto_json *networks = NULL;
     bf_auto_json *ports = NULL;
     bf_auto_json *flavor = NULL;
-    struct check check = {
+    struct bf_cloud_check check = {
         .cloud = cloud, .machine = machine, .mapping = mapping, .findings = findings};
 
     if (bf_neutron_networks(cloud, &networks, err) < 0 ||
         bf_neutron_ports(cloud, NULL, &ports, err) < 0)
         return -1;
+    check.companion = bf_cloud_bool(mapping, "companion");
     check.networks = networks;
     check.ports = ports;
     count_disks(&check);
     check_firmware(&check);
-    if (check_type(&check, err) < 0 || check_write_path(&check, err) < 0 ||
+    if (check_type(&check, err) < 0 || bf_cloud_check_path(&check, err) < 0 ||
         check_zone(&check, err) < 0 || check_flavor(&check, &flavor, err) < 0 ||
-        check_limits(&check, flavor, err) < 0 || check_nics(&check, err) < 0)
+        check_limits(&check, flavor, err) < 0 || check_nics(&check, err) < 0 ||
+        check_groups(&check, err) < 0)
         return -1;
     return 0;
 }
