@@ -43,7 +43,9 @@ int bf_target_hand_over_volume(struct bf_platform *platform, const char *volume_
 /* Open a volume for one round's writing.  `full`: the round will write every byte that is not zero
  * of the whole disk, and what the volume held may be discarded; otherwise it brings changes on top
  * of the last point.  `tag` names the round: after a crash the same tag reopens what the round
- * wrote so far. `last_point` is the point ref the changes go on top of; NULL with full. */
+ * wrote so far. `last_point` is the point ref the changes go on top of; NULL with full.  What an
+ * earlier round wrote cannot be taken back: BF_E_BASELINE_LOST, and the volume must be written in
+ * full. */
 struct bf_target_volume;
 int bf_target_open_volume(struct bf_platform *platform, const char *volume_ref, const char *tag,
                           bool full, const char *last_point, struct bf_target_volume **ret_volume,

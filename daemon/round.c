@@ -263,6 +263,18 @@ struct open_disk {
     char *journal;
 };
 
+/* The next round is a full one on this volume. */
+static int seed_again(struct bf_job *job, const struct bf_volume_row *volume, struct bf_error *err)
+{
+    bf_auto_error why = BF_ERROR_INIT;
+
+    if (bf_points_put_volume(job, volume->ledger_id, volume->disk_key, volume->ref,
+                             volume->size_bytes, false, &why) == 0)
+        return -1;
+    bf_error_move(err, &why);
+    return -1;
+}
+
 static int open_target(struct bf_job *job, struct json_object *disk, struct open_disk *open,
                        struct bf_error *err)
 {
@@ -280,8 +292,10 @@ static int open_target(struct bf_job *job, struct json_object *disk, struct open
         bf_ledger_intend(job, round_ledger(job), holder_key, BF_SIDE_TARGET, "layer", key,
                          volume->ledger_id, &tag, err) != 0)
         return -1;
-    return bf_target_open_volume(target, volume->ref, tag, last_point == NULL, last_point,
-                                 &open->volume, err);
+    if (bf_target_open_volume(target, volume->ref, tag, last_point == NULL, last_point,
+                              &open->volume, err) == 0)
+        return 0;
+    return err->code == BF_E_BASELINE_LOST ? seed_again(job, volume, err) : -1;
 }
 
 static int prepare_files(struct bf_job *job, struct json_object *disk, struct open_disk *open,

@@ -43,29 +43,27 @@ static int newest_point(struct bf_cloud *cloud, const char *volume_id, char **re
     return 0;
 }
 
-/* place NULL: not on RBD, Cinder does it, to the newest snapshot only, and nobody may hold it. */
-static int roll_back(struct bf_cloud *cloud, const char *id, const struct bf_rbd_place *place,
+static int roll_back(struct bf_cloud *cloud, const struct bf_rbd_place *place,
                      const char *snapshot_id, struct bf_error *err)
 {
-    if (!place) {
-        struct json_object *arguments = json_object_new_object();
-
-        bf_json_add_string(arguments, "snapshot_id", snapshot_id);
-        if (bf_cloud_volume_let_go(cloud, id, err) < 0) {
-            json_object_put(arguments);
-            return -1;
-        }
-        return bf_cinder_action(cloud, id, "revert", arguments, BF_CINDER_MINOR, err) < 0 ||
-                       bf_cinder_wait_available(cloud, id, NULL, err) < 0
-                   ? bf_fail_in(err, "what a failed round wrote")
-                   : 0;
-    }
     bf_auto_free char *name = bf_rbd_snapshot_name(snapshot_id);
     bf_auto_free char *uri = bf_rbd_place_uri(cloud, place, name);
 
     if (bf_rbd_place_do(cloud, "rollback", uri, bf_deadline_in(ROLLBACK_MS), err) < 0)
         return bf_fail_in(err, "what a failed round wrote");
     return 0;
+}
+
+/* Off RBD nothing is taken back.  Cinder has a revert, which for drivers without one of their own
+ * (NFS) copies into the file on top of the chain: what was qcow2 is raw then, and with the next
+ * removal of a snapshot the content is gone. */
+static int cannot_roll_back(const char *id, struct bf_error *err)
+{
+    return bf_fail(
+        err, BF_E_BASELINE_LOST, 0,
+        "volume %s is not on RBD, and what a failed round wrote cannot be taken back: it "
+        "must be written anew",
+        id);
 }
 
 static int set_note(struct bf_cloud *cloud, const char *id, const char *key, const char *value,
@@ -117,7 +115,9 @@ static int prepare(struct bf_cloud *cloud, const char *id, const char *tag, bool
     bool used = bf_cloud_bool(volume, "metadata/" BF_CLOUD_USED_KEY);
 
     if (round && !bf_streq(round, tag)) {
-        if (!full && roll_back(cloud, id, place->image ? place : NULL, last_snapshot, err) < 0)
+        if (!full && !place->image)
+            return cannot_roll_back(id, err);
+        if (!full && roll_back(cloud, place, last_snapshot, err) < 0)
             return -1;
         if (!used && set_note(cloud, id, BF_CLOUD_USED_KEY, "yes", err) < 0)
             return -1;
@@ -225,9 +225,11 @@ static int back_to_newest(struct bf_cloud *cloud, const char *id, const char *ta
         return -1;
     if (!snapshot)
         return set_note(cloud, id, BF_CLOUD_ROUND_KEY, tag, err);
-    if (take(cloud, id, &volume, &place, err) < 0 ||
-        roll_back(cloud, id, place.image ? &place : NULL, snapshot, err) < 0 ||
-        bf_cloud_volume_hold_again(cloud, id, !place.image, err) < 0)
+    if (take(cloud, id, &volume, &place, err) < 0)
+        return -1;
+    if (!place.image) /* the next round learns it */
+        return set_note(cloud, id, BF_CLOUD_ROUND_KEY, tag, err);
+    if (roll_back(cloud, &place, snapshot, err) < 0)
         return -1;
     return set_note(cloud, id, BF_CLOUD_ROUND_KEY, NULL, err);
 }

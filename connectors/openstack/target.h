@@ -9,11 +9,12 @@
  * What a round did to a volume is noted in the volume's metadata, since RBD has no layers to drop:
  *   blockferry_round   the tag of the round that is writing it, or that failed while it was
  *   blockferry_used    set once anything was written, so that it is no longer known to read as zero
- * A volume whose round failed is rolled back to its last point before anything else is written.
+ * A volume whose round failed is rolled back to its last point before anything else is written; one
+ * off RBD cannot be, and has to be written in full.
  *
  * A volume that is not on RBD is written through a mover (mover.h), where there is one.  It is then
- * not held while it is attached there, nor while Cinder makes, deletes or goes back to a snapshot
- * of it: such drivers want Nova's help for volumes in use.
+ * not held while it is attached there, nor while Cinder makes or deletes a snapshot of it: such
+ * drivers want Nova's help for volumes in use.
  */
 #pragma once
 
