@@ -386,6 +386,20 @@ static int do_target_precheck(struct call *call, struct bf_error *err)
     return 0;
 }
 
+static int do_adopt_precheck(struct call *call, struct bf_error *err)
+{
+    bf_auto_findings findings = {0};
+    struct bf_adopt_request request = {.name = "adopted",
+                                       .storage = text(call, "storage"),
+                                       .disk_key = need(call, "disk"),
+                                       .place = need(call, "place")};
+
+    if (bf_target_adopt_precheck(call->platform, &request, &findings, err) < 0)
+        return -1;
+    json_object_object_add(call->out, "findings", bf_findings_to_json(&findings));
+    return 0;
+}
+
 static int do_create_volume(struct call *call, struct bf_error *err)
 {
     struct bf_volume_request request = {
@@ -512,6 +526,8 @@ static int do_create_machine(struct call *call, struct bf_error *err)
     struct bf_launch_nic nics[16];
     struct json_object *drill = object(call, "drill");
     struct json_object *companion = object(call, "companion");
+    struct json_object *groups = object(call, "security_groups");
+    char *names[9] = {NULL}; /* borrowed */
     struct bf_launch_request request = {
         .tag = need(call, "tag"),
         .name = need(call, "name"),
@@ -523,9 +539,12 @@ static int do_create_machine(struct call *call, struct bf_error *err)
         .disk_bus = text(call, "disk_bus"),
         .companion = companion && json_object_get_boolean(companion),
         .flavor = text(call, "flavor"),
+        .security_groups = groups ? names : NULL,
     };
     char *ref;
 
+    for (size_t i = 0; groups && i < json_object_array_length(groups) && i < 8; i++)
+        names[i] = (char *)(uintptr_t)json_object_get_string(json_object_array_get_idx(groups, i));
     if (bf_machine_from_json(object(call, "machine"), &machine, err) < 0)
         return -1;
     request.machine = machine;
@@ -604,6 +623,7 @@ static const struct {
     {"release_tag", do_release_tag},
     {"drop_baseline", do_drop_baseline},
     {"target_precheck", do_target_precheck},
+    {"adopt_precheck", do_adopt_precheck},
     {"create_volume", do_create_volume},
     {"resize_volume", do_resize_volume},
     {"delete_volume", do_delete_volume},

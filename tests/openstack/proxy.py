@@ -5,6 +5,7 @@ What is behind it is the real cloud: the proxy adds the moment (just before or a
 test names) and the answers that a healthy service never gives.
 """
 import http.client
+import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -162,6 +163,18 @@ def huge(handler):
     for _ in range(50):
         handler.wfile.write(b"[" * (1 << 20))
     handler.close_connection = True
+
+
+def changed(change):
+    """What change() makes of the answer's JSON; an answer that it is not for stays as it is."""
+    def act(handler):
+        status, headers, body = handler.forward()
+        if body and status < 300:
+            value = json.loads(body)
+            change(value)
+            body = json.dumps(value).encode()
+        handler.reply(status, headers, body)
+    return act
 
 
 def no_answer(handler):

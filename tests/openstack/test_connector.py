@@ -350,6 +350,25 @@ def test_a_clone_is_opened_for_the_conversion(seam, volume, target, tmp_path):
     assert seam.cloud.rbd("trash", "ls", "--all", "volumes-b") == ""
 
 
+def test_what_a_launch_asks_of_nova(seam, clone, target):
+    """UEFI, a config drive, security groups: seen at the guest and its port."""
+    group = target.cloud.post("network", "/security-groups", {"security_group": {"name": "web"}})["security_group"]
+    target.made.append(("network", f"/security-groups/{group['id']}"))
+    seam.open("target", p="drive", config_drive="true")
+    tag = new_tag()
+    ref = seam.call("create_machine", p="drive", tag=tag, name="web1", clones={"vda": clone}, network="prod",
+                    machine=machine((NIC,), memory=256 * MIB, firmware="uefi"), security_groups=["web"])["machine_ref"]
+    port = target.cloud.get("network", f"/ports?name={tag}-0")["ports"][0]
+    assert port["security_groups"] == [group["id"]]
+    seam.call("power_on", p="drive", machine=ref)
+    server = target.cloud.get("compute", "/servers/detail")["servers"][0]
+    assert server["config_drive"] == "True"
+    xml = seam.cloud.virsh("dumpxml", server["id"])
+    assert "type='pflash'" in xml and "machine='pc-q35" in xml and "disk.config" in xml, xml
+    seam.call("delete_machine", p="drive", machine_ref=ref)
+    assert target.things()["servers"] == [] and target.things()["ports"] == []
+
+
 def test_addresses_that_are_taken(seam, clone, target):
     target.port("prod", NIC["mac"], "10.77.1.34")
     tag = new_tag()
