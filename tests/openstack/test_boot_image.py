@@ -42,11 +42,13 @@ def check_server(world, name):
 
 def test_a_local_disk_is_needed(world):
     """All flavors of the lab have none."""
-    body = {"source": "kvm", "machine": NAME, "target": "imaging", "name": NAME, "start": False, "mapping": MAP}
+    body = {"source": "kvm", "machine": NAME, "target": "imaging", "name": NAME, "start": False, "mapping": MAP,
+            "policy": {"boot_ladder": "sata-first"}}
     found = {one["id"]: one for one in world.daemon.post("/replications", body)["findings"]}
     assert found["openstack-no-flavor"]["severity"] == "block" and "local disk of 1 GiB" in \
         found["openstack-no-flavor"]["found"]
     assert found["openstack-boot-image"]["severity"] == "info"
+    assert found["openstack-boot-ladder"]["severity"] == "block"  # what the first boot installs would be lost
     world.daemon.do(NAME, "remove")
     flavor = {"name": "local", "ram": 128, "vcpus": 1, "disk": 1}
     made = world.admin.cloud.post("compute", "/flavors", {"flavor": flavor})
