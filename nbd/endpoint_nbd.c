@@ -394,7 +394,7 @@ static void make_room(struct nbd_endpoint *nbd)
     if (!nbd->alone)
         bf_log_info("%s: the server takes one client at a time", nbd->base.name);
     nbd->alone = true;
-    if (c->state != READY || c->first)
+    if (c->first)
         return;
     bf_nbd_link_close(c->link);
     c->link = NULL;
