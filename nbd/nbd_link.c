@@ -370,9 +370,9 @@ int bf_nbd_link_drive(struct bf_nbd_link *link, short revents, struct bf_error *
 
 /* --- for the map --- */
 
-int bf_nbd_link_put(struct bf_nbd_link *link, const void *data, size_t length, struct bf_error *err)
+int bf_nbd_link_put(struct bf_nbd_link *link, const void *data, size_t length,
+                    struct bf_deadline deadline, struct bf_error *err)
 {
-    struct bf_deadline deadline = bf_deadline_in(link->params->deadline_ms);
     struct iovec part = {.iov_len = length};
     short revents;
 
@@ -390,9 +390,8 @@ int bf_nbd_link_put(struct bf_nbd_link *link, const void *data, size_t length, s
 }
 
 /* Something to read ahead; waits for it. */
-static int fill_ahead(struct bf_nbd_link *link, struct bf_error *err)
+static int fill_ahead(struct bf_nbd_link *link, struct bf_deadline deadline, struct bf_error *err)
 {
-    struct bf_deadline deadline = bf_deadline_in(link->params->deadline_ms);
     short revents;
 
     if (!link->ahead)
@@ -412,12 +411,13 @@ static int fill_ahead(struct bf_nbd_link *link, struct bf_error *err)
     }
 }
 
-int bf_nbd_link_get(struct bf_nbd_link *link, void *data, size_t length, struct bf_error *err)
+int bf_nbd_link_get(struct bf_nbd_link *link, void *data, size_t length,
+                    struct bf_deadline deadline, struct bf_error *err)
 {
     unsigned char *to = data;
 
     while (length) {
-        if (link->ahead_from == link->ahead_to && fill_ahead(link, err))
+        if (link->ahead_from == link->ahead_to && fill_ahead(link, deadline, err))
             return -1;
         size_t n = link->ahead_to - link->ahead_from;
         if (n > length)

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "nbd/endpoint.h"
 #include "nbd/nbd_hello.h"
@@ -55,11 +56,12 @@ short bf_nbd_link_events(const struct bf_nbd_link *link); /* for poll() */
 /* After poll().  -1: the connection is lost, *err says why. */
 int bf_nbd_link_drive(struct bf_nbd_link *link, short revents, struct bf_error *err);
 
-/* For bf_nbd_map(): send or receive all of it; what is waited for comes within the deadline each
- * time.  get() reads ahead, so nothing else may receive on this link. */
+/* For bf_nbd_map(): send or receive all of it, until the deadline.  get() reads ahead, so nothing
+ * else may receive on this link. */
 int bf_nbd_link_put(struct bf_nbd_link *link, const void *data, size_t length,
-                    struct bf_error *err);
-int bf_nbd_link_get(struct bf_nbd_link *link, void *data, size_t length, struct bf_error *err);
+                    struct bf_deadline deadline, struct bf_error *err);
+int bf_nbd_link_get(struct bf_nbd_link *link, void *data, size_t length,
+                    struct bf_deadline deadline, struct bf_error *err);
 
 /* An errno for the error number of an answer. */
 int bf_nbd_errno(uint32_t error);

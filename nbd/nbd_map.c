@@ -46,6 +46,8 @@ struct map {
     struct bf_nbd_link *link;
     int cancel_fd;
     unsigned turns;
+    uint64_t deadline_ms;
+    struct bf_deadline deadline; /* of the first page, however little comes at a time */
     bool allocation;
     uint64_t disk_size;
     uint64_t next, end; /* what is not asked yet */
@@ -88,7 +90,7 @@ static int take_entries(const struct map *map, struct page *page, uint32_t lengt
 
     while (length) {
         size_t n = length < sizeof(entries) ? length : sizeof(entries);
-        if (bf_nbd_link_get(map->link, entries, n, err))
+        if (bf_nbd_link_get(map->link, entries, n, map->deadline, err))
             return -1;
         length -= (uint32_t)n;
         for (size_t at = 0; at < n; at += ENTRY_BYTES)
@@ -110,7 +112,7 @@ static int take_status(const struct map *map, struct page *page, uint32_t length
     page->told = true;
     if (length < sizeof(context) || (length - sizeof(context)) % ENTRY_BYTES)
         return bf_fail(err, BF_E_PROTOCOL, 0, "an answer of %" PRIu32 " bytes", length);
-    if (bf_nbd_link_get(map->link, context, sizeof(context), err))
+    if (bf_nbd_link_get(map->link, context, sizeof(context), map->deadline, err))
         return -1;
     uint32_t id = bf_nbd_get32(context), want = bf_nbd_link_export(map->link)->context_id;
     if (id != want)
@@ -126,7 +128,7 @@ static int take_error(const struct map *map, struct page *page, uint32_t length,
 
     if (length < 6 || length > sizeof(text))
         return bf_fail(err, BF_E_PROTOCOL, 0, "an error of %" PRIu32 " bytes", length);
-    if (bf_nbd_link_get(map->link, text, length, err))
+    if (bf_nbd_link_get(map->link, text, length, map->deadline, err))
         return -1;
     page->answer = bf_nbd_errno(bf_nbd_get32(text));
     if (!page->answer)
@@ -149,7 +151,7 @@ static int take_chunk(struct map *map, struct bf_error *err)
 {
     unsigned char head[CHUNK_BYTES];
 
-    if (bf_nbd_link_get(map->link, head, sizeof(head), err))
+    if (bf_nbd_link_get(map->link, head, sizeof(head), map->deadline, err))
         return -1;
     uint16_t flags = bf_nbd_get16(head + 4), type = bf_nbd_get16(head + 6);
     uint32_t length = bf_nbd_get32(head + 16);
@@ -181,7 +183,7 @@ static int ask(struct map *map, struct page *page, struct bf_error *err)
     page->answered = false;
     bf_nbd_put_request(request, BF_NBD_CMD_BLOCK_STATUS, page->cookie, page->from,
                        (uint32_t)(page->end - page->from));
-    return bf_nbd_link_put(map->link, request, sizeof(request), err);
+    return bf_nbd_link_put(map->link, request, sizeof(request), map->deadline, err);
 }
 
 static int ask_more(struct map *map, struct bf_error *err)
@@ -212,6 +214,7 @@ static int take_page(struct map *map, struct page *page, struct bf_extent_list *
                                page->list.items[i].type, err))
             return -1;
     bf_extent_list_done(&page->list);
+    map->deadline = bf_deadline_in(map->deadline_ms);
     if (page->at < page->end) {
         page->from = page->at;
         return ask(map, page, err);
@@ -250,6 +253,8 @@ int bf_nbd_map(struct bf_nbd_link **link, const struct bf_nbd_params *params, ui
     struct map map = {
         .link = *link,
         .cancel_fd = params->cancel_fd,
+        .deadline_ms = params->deadline_ms,
+        .deadline = bf_deadline_in(params->deadline_ms),
         .allocation = strcmp(params->context, BF_NBD_ALLOCATION) == 0,
         .disk_size = bf_nbd_link_export(*link)->size,
         .next = offset,

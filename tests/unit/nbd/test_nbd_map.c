@@ -3,8 +3,10 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "nbd/nbd_map.h"
 #include "nbd/nbd_wire.h"
@@ -14,6 +16,8 @@
 #define PAGES 600u
 #define REPLY_BYTES 20u
 #define CHUNK_BYTES 20u
+#define DEADLINE_MS 100u
+#define DRIPS 30u
 
 static unsigned char words[64 << 10];
 static size_t length;
@@ -69,14 +73,29 @@ static void tell(uint64_t cookie)
     say(chunk, sizeof(chunk));
 }
 
-static int get_map(int listener, const struct bf_uri *uri, bool cancel, struct bf_extent_list *list,
-                   struct bf_error *err)
+enum way { AT_ONCE, CANCELLED, BIT_BY_BIT };
+
+/* The last bytes come one by one, each before a deadline. */
+static void drip(int server)
 {
+    for (size_t at = length - DRIPS; at < length; at++) {
+        bf_sleep_ms(DEADLINE_MS / 5);
+        if (send(server, words + at, 1, MSG_NOSIGNAL) < 0)
+            break;
+    }
+    _exit(0);
+}
+
+static int get_map(int listener, const struct bf_uri *uri, enum way way,
+                   struct bf_extent_list *list, struct bf_error *err)
+{
+    size_t at_once = way == BIT_BY_BIT ? length - DRIPS : length;
+    pid_t child = -1;
     bool told = false;
     struct bf_nbd_params params = {.uri = uri,
                                    .cipher_told = &told,
                                    .context = BF_NBD_ALLOCATION,
-                                   .deadline_ms = 10000,
+                                   .deadline_ms = way == BIT_BY_BIT ? DEADLINE_MS : 10000,
                                    .cancel_fd = eventfd(0, EFD_CLOEXEC)};
     struct bf_nbd_link *link = NULL;
     uint64_t one = 1;
@@ -84,15 +103,19 @@ static int get_map(int listener, const struct bf_uri *uri, bool cancel, struct b
     int server = accept(listener, NULL, NULL), size = 1 << 20;
 
     setsockopt(server, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    ok(write(server, words, length) == (ssize_t)length, "the server says all it has to say");
+    ok(write(server, words, at_once) == (ssize_t)at_once, "the server says what it has to say");
+    if (way == BIT_BY_BIT && (child = fork()) == 0)
+        drip(server);
     while (!rc && !bf_nbd_link_ready(link))
         rc = bf_nbd_link_drive(link, POLLIN | POLLOUT, err);
-    if (cancel)
+    if (way == CANCELLED)
         ok(write(params.cancel_fd, &one, sizeof(one)) == sizeof(one), "cancelled");
     if (!rc)
         rc = bf_nbd_map(&link, &params, 0, PAGES * PAGE_BYTES, list, err);
     bf_nbd_link_close(link);
     close(server);
+    if (child > 0)
+        waitpid(child, NULL, 0);
     close(params.cancel_fd);
     return rc;
 }
@@ -115,13 +138,16 @@ int main(void)
     for (uint64_t cookie = 1; cookie <= PAGES; cookie++)
         tell(cookie);
 
-    ok(get_map(listener, &uri, false, &list, &err) == 0 && list.count == 1 &&
+    ok(get_map(listener, &uri, AT_ONCE, &list, &err) == 0 && list.count == 1 &&
            list.items[0].type == BF_EXTENT_ZERO && list.items[0].length == PAGES * PAGE_BYTES,
        "a map of many pages");
     is_error(&err, BF_OK, "without an error");
     bf_extent_list_done(&list);
-    ok(get_map(listener, &uri, true, &list, &err) == -1, "a cancelled one ends");
+    ok(get_map(listener, &uri, CANCELLED, &list, &err) == -1, "a cancelled one ends");
     is_error(&err, BF_E_CANCELLED, "and says so");
+    bf_extent_list_done(&list);
+    ok(get_map(listener, &uri, BIT_BY_BIT, &list, &err) == -1, "an answer that drips has an end");
+    is_error(&err, BF_E_DEADLINE, "by its deadline");
     bf_extent_list_done(&list);
 
     close(listener);
