@@ -157,24 +157,26 @@ static bool nbd_start(struct bf_endpoint *endpoint, struct bf_request *request)
     return true;
 }
 
-/* Take in the answers that came on this connection. */
-static void collect(struct nbd_endpoint *nbd, struct connection *c)
+/* Take in the answers that came on this connection; false: the server says that it is going. */
+static bool collect(struct nbd_endpoint *nbd, struct connection *c)
 {
+    bool stays = true;
+
     for (struct bf_request *request = c->first, *next; request; request = next) {
         next = request->next;
         if (!request->answered)
             continue;
-        unlink_request(c, request);
-        /* ESHUTDOWN: the server is going; the connection will be lost and made again. */
         if (request->answer == ESHUTDOWN) {
-            bf_endpoint_restart(&nbd->base, request);
+            stays = false; /* and the request is given back with the rest */
             continue;
         }
+        unlink_request(c, request);
         nbd->trouble_since_ms = 0;
         nbd->breaches = 0;
         c->pause_ms = PAUSE_FIRST_MS;
         bf_endpoint_finish(&nbd->base, request, request->answer);
     }
+    return stays;
 }
 
 static void send_all(struct nbd_endpoint *nbd, struct connection *c, uint64_t now_ms)
@@ -297,7 +299,8 @@ static bool drive(struct nbd_endpoint *nbd, struct connection *c, short revents,
 
     int rc = bf_nbd_link_drive(c->link, revents, &why);
     /* What was answered before the connection was lost counts. */
-    collect(nbd, c);
+    if (!collect(nbd, c) && !rc)
+        rc = bf_fail(&why, BF_E_ENDPOINT_OPEN, 0, "the server is shutting down");
     if (rc)
         lose(nbd, c, now_ms, &why);
     return rc == 0;

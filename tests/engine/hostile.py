@@ -82,6 +82,7 @@ class HostileServer(Listener):
     empty, none, huge, context, odd    what its block status says
     handle   read replies with another handle
     error    every read fails with EIO
+    shutdown every read fails with ESHUTDOWN, and nothing else happens
     magic    read replies that are no replies
     oversized    read replies that are longer than what was asked for
     structured   structured read replies, which were not negotiated
@@ -193,7 +194,7 @@ class HostileServer(Listener):
         if self.breach == "magic":
             sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             return
-        error = 5 if self.breach == "error" else 0
+        error = {"error": 5, "shutdown": 108}.get(self.breach, 0)
         sock.sendall(struct.pack(">IIQ", SIMPLE, error, handle))
         if not error:
             if self.breach == "short":

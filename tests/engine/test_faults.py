@@ -52,7 +52,7 @@ def test_hostile_server_can_behave(work, hostile):
     ("handle", "protocol"), ("magic", "protocol"), ("structured", "protocol"), ("twice", "protocol"),
     ("endless", "protocol"),
     ("resize", "protocol"), ("size", "endpoint-open"),
-    ("error", "read-error"),
+    ("error", "read-error"), ("shutdown", "endpoint-open"),
 ])
 def test_breach_of_protocol(work, hostile, breach, code):
     result = run_copy("--reconnect", "2", "--deadline", "5", hostile(breach).uri, work / "t")
