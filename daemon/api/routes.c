@@ -96,7 +96,7 @@ const struct bf_route bf_routes[] = {
     VERB("drill-end", "Discard the drill", nothing),
     VERB("cutover", "Stop the source, run the last round and launch", cutover_fields),
     VERB("confirm", "Keep the launched machine and end the replication", confirm_fields),
-    VERB("rollback", "Discard the launch and start the source again", rollback_fields),
+    VERB("rollback", "Discard the launch and start the source, if it was on, again", rollback_fields),
     VERB("remove", "Remove the replication and what it made", remove_fields),
 
     {"GET", "/v1/limits", bf_handle_limits, "List the rate limits, and what is used of them now", NULL, NULL},

@@ -14,6 +14,7 @@ static void run_plan(const struct bf_extent_list *map)
     struct bf_plan plan = {.map = map,
                            .size = DISK,
                            .block_min = 1,
+                           .read_max = DISK,
                            .zero_max = (uint64_t)1 << 20,
                            .whole_leaves = true};
     struct bf_chunk chunk;
