@@ -14,11 +14,12 @@
 #include "nbd/engine.h"
 #include "tests/unit/tap.h"
 
-#define LEAVES 12
+#define LEAVES 6
+#define ZERO_LEAF 2 /* by the map */
 #define DISK_BYTES (LEAVES * BF_LEAF_BYTES + 777)
 #define DEPTH 4
 #define LOSSES 2
-#define PAIRS 400
+#define PAIRS 250
 #define JOURNAL_BYTES_MAX 65536
 
 struct loss {
@@ -232,12 +233,12 @@ static void reset_disk(struct disk *disk, bool write)
     disk->journal_lies = false;
 }
 
-/* Data, half of it zero, and two leaves that the map knows to be zero. */
+/* Data, half of it zero, and a leaf that the map knows to be zero. */
 static void fill_source(void)
 {
     for (size_t i = 0; i < DISK_BYTES; i++) {
         size_t leaf = i / BF_LEAF_BYTES;
-        bool zero = leaf == 4 || leaf == 5 || i / 8192 % 2;
+        bool zero = leaf == ZERO_LEAF || i / 8192 % 2;
         source.stable[i] = zero ? 0 : (unsigned char)(1 + roll(255));
     }
     memcpy(source.cache, source.stable, sizeof(source.cache));
@@ -273,7 +274,7 @@ static int copy_with(enum bf_compare compare, struct bf_journal *journal, struct
         .control_fd = -1,
     };
     struct bf_engine *engine = NULL;
-    uint64_t zero = 4 * BF_LEAF_BYTES, behind = 6 * BF_LEAF_BYTES;
+    uint64_t zero = ZERO_LEAF * BF_LEAF_BYTES, behind = zero + BF_LEAF_BYTES;
     int rc = -1;
 
     if (!bf_extent_list_add(&map, 0, zero, BF_EXTENT_DATA, err) &&
@@ -352,8 +353,8 @@ static void sweep_pairs(enum bf_compare compare, const char *name)
         dice = ++seed;
         for (unsigned i = 0; i < 8; i++)
             (void)roll(2); /* a small seed is a poor one */
-        losses[0] = (struct loss){.at = 1 + roll(200), .crash = roll(2)};
-        losses[1] = (struct loss){.at = losses[0].at + roll(60), .crash = true};
+        losses[0] = (struct loss){.at = 1 + roll(120), .crash = roll(2)};
+        losses[1] = (struct loss){.at = losses[0].at + roll(40), .crash = true};
         wrong = copy(compare, losses);
     }
     ok(!wrong, "%s: lost twice, %u times", name, seed);
@@ -367,7 +368,7 @@ int main(void)
     const char *directory = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
 
     setenv("TMPDIR", directory, 1);
-    setenv("BLOCKFERRY_FLUSH_BYTES", "131072", 1);
+    setenv("BLOCKFERRY_FLUSH_BYTES", "65536", 1);
     snprintf(journal_path, sizeof(journal_path), "%s/test-engine-%d", directory, (int)getpid());
     dice = 88172645u;
     fill_source();
