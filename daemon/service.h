@@ -45,6 +45,9 @@ int bf_service_replication(struct bf_service *service, const char *name, struct 
                            struct bf_error *err);
 int bf_service_rounds(struct bf_service *service, const char *name, uint64_t limit,
                       struct json_object **ret, struct bf_error *err);
+struct bf_round_totals; /* daemon/store/store.h */
+int bf_service_round_totals(struct bf_service *service, const char *name,
+                            struct bf_round_totals *ret_totals, struct bf_error *err);
 int bf_service_points(struct bf_service *service, const char *name, struct json_object **ret,
                       struct bf_error *err);
 int bf_service_launches(struct bf_service *service, const char *name, struct json_object **ret,

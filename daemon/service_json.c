@@ -180,15 +180,34 @@ static void add_replication_name(struct bf_service *service, struct json_object 
     bf_replication_row_done(&row);
 }
 
-struct json_object *bf_ledger_row_json(struct bf_service *service, const struct bf_ledger_row *row)
+/* Thousands of rows name a few platforms and replications: each is looked up once. */
+static void add_known(struct bf_service *service, struct json_object *json, const char *key,
+                      const char *id, struct json_object *names)
+{
+    struct json_object *name = NULL;
+
+    if (id && json_object_object_get_ex(names, id, &name)) {
+        json_object_object_add(json, key, json_object_get(name));
+        return;
+    }
+    if (bf_streq(key, "platform"))
+        add_platform_name(service, json, key, id);
+    else
+        add_replication_name(service, json, id);
+    if (id)
+        json_object_object_add(names, id, json_object_get(json_object_object_get(json, key)));
+}
+
+struct json_object *bf_ledger_row_json(struct bf_service *service, const struct bf_ledger_row *row,
+                                       struct json_object *names)
 {
     struct json_object *json = json_object_new_object();
     bf_auto_free char *tag = bf_ledger_tag(row->id);
 
     bf_json_add_string(json, "id", row->id);
     bf_json_add_string(json, "tag", tag);
-    add_platform_name(service, json, "platform", row->platform_id);
-    add_replication_name(service, json, row->replication_id);
+    add_known(service, json, "platform", row->platform_id, names);
+    add_known(service, json, "replication", row->replication_id, names);
     bf_json_add_string(json, "kind", row->kind);
     bf_json_add_string(json, "state", row->state);
     bf_json_add_string(json, "name", row->name);

@@ -62,7 +62,9 @@ struct json_object *bf_platform_row_json(const struct bf_platform_row *row);
 struct json_object *bf_round_row_json(struct bf_service *service, const struct bf_round_row *row);
 struct json_object *bf_point_row_json(const struct bf_point_row *row);
 struct json_object *bf_launch_row_json(const struct bf_launch_row *row);
-struct json_object *bf_ledger_row_json(struct bf_service *service, const struct bf_ledger_row *row);
+/* names: an object that a list of rows shares; it keeps what was looked up. */
+struct json_object *bf_ledger_row_json(struct bf_service *service, const struct bf_ledger_row *row,
+                                       struct json_object *names);
 struct json_object *bf_event_row_json(const struct bf_event_row *row);
 int bf_replication_row_json(struct bf_service *service, const struct bf_replication_row *row,
                             struct json_object **ret_json, struct bf_error *err);

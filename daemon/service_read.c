@@ -155,6 +155,18 @@ int bf_service_rounds(struct bf_service *service, const char *name, uint64_t lim
     return 0;
 }
 
+int bf_service_round_totals(struct bf_service *service, const char *name,
+                            struct bf_round_totals *ret_totals, struct bf_error *err)
+{
+    bf_auto_free char *id = NULL;
+
+    bf_assert_main();
+    return find_id(service, name, &id, err) != 0 ||
+                   bf_store_round_totals(service->store, id, ret_totals, err) != 0
+               ? -1
+               : 0;
+}
+
 int bf_service_points(struct bf_service *service, const char *name, struct json_object **ret,
                       struct bf_error *err)
 {
@@ -214,6 +226,7 @@ int bf_service_jobs(struct bf_service *service, const char *name, uint64_t limit
 static int ledger_json(struct bf_service *service, const char *replication_id, bool open_only,
                        struct json_object **ret, struct bf_error *err)
 {
+    bf_auto_json *names = json_object_new_object();
     struct bf_ledger_row *rows = NULL;
     size_t count = 0;
 
@@ -222,7 +235,7 @@ static int ledger_json(struct bf_service *service, const char *replication_id, b
         return -1;
     *ret = json_object_new_array();
     for (size_t i = 0; i < count; i++)
-        json_object_array_add(*ret, bf_ledger_row_json(service, &rows[i]));
+        json_object_array_add(*ret, bf_ledger_row_json(service, &rows[i], names));
     bf_rows_free(rows, count, sizeof(*rows), (bf_row_done_fn *)bf_ledger_row_done);
     return 0;
 }

@@ -2,8 +2,8 @@
 /* GET /metrics, in Prometheus' text format 0.0.4.
  *
  * What a scrape shows is computed from the replications as the API shows them.  Only the
- * total of bytes sent needs all rounds: they are added up once, and after that only the rounds
- * that ended since the last scrape.
+ * total of bytes sent needs all rounds: the store adds them up once, and after that only the rounds
+ * that ended since the last scrape are read.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@
 #include "daemon/api/handlers.h"
 #include "daemon/service.h"
 #include "daemon/state.h"
+#include "daemon/store/store.h"
 
 struct total {
     char *id;         /* of the replication */
@@ -107,6 +108,21 @@ static struct total *total_of(struct bf_metrics *metrics, const char *id)
     return &metrics->totals[metrics->count++];
 }
 
+static int total_begin(struct bf_api *api, struct total *total, const char *name,
+                       struct bf_error *err)
+{
+    struct bf_round_totals totals = {0};
+
+    if (bf_service_round_totals(api->service, name, &totals, err) < 0)
+        return -1;
+    total->counted = totals.newest;
+    total->sent_bytes = totals.sent_bytes;
+    total->rounds[0] = totals.complete;
+    total->rounds[1] = totals.failed;
+    total->rounds[2] = totals.cancelled;
+    return 0;
+}
+
 static void total_add(struct total *total, struct json_object *rounds)
 {
     uint64_t newest = total->counted;
@@ -135,10 +151,12 @@ static int total_update(struct bf_api *api, struct json_object *replication, str
     struct json_object *rounds;
 
     total->seen = true;
-    if (number <= total->counted)
+    if (total->counted == 0 && total_begin(api, total, text_of(replication, "name"), err) < 0)
+        return -1;
+    if (number <= total->counted || total->counted == 0)
         return 0;
-    if (bf_service_rounds(api->service, text_of(replication, "name"),
-                          total->counted ? number - total->counted : 0, &answer, err) < 0)
+    if (bf_service_rounds(api->service, text_of(replication, "name"), number - total->counted,
+                          &answer, err) < 0)
         return -1;
     rounds = answer;
     if (json_object_get_type(answer) == json_type_object)

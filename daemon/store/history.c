@@ -3,9 +3,6 @@
  * machines make ten thousand rounds a day. */
 #include "daemon/store/internal.h"
 
-/* A round announces its snapshot and a layer for each disk. */
-#define LEDGER_ROWS_A_ROUND 4
-
 static int trim_rounds(struct bf_store *store, const struct store_value values[2],
                        struct bf_error *err)
 {
@@ -51,12 +48,10 @@ static int trim(struct bf_store *store, const char *replication_id, uint64_t kee
                 struct bf_error *err)
 {
     const struct store_value values[] = {STORE_TEXT_VALUE(replication_id), STORE_INT_VALUE(keep)};
-    const struct store_value rows[] = {STORE_TEXT_VALUE(replication_id),
-                                       STORE_INT_VALUE(keep * LEDGER_ROWS_A_ROUND)};
 
     if (trim_rounds(store, values, err) < 0 || trim_jobs(store, values, err) < 0)
         return -1;
-    return trim_ledger(store, rows, err);
+    return trim_ledger(store, values, err);
 }
 
 int bf_store_history_trim(struct bf_store *store, const char *replication_id, uint64_t keep,

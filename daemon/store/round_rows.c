@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rounds, their disks, and points in the store. */
+#include "base/cleanup.h"
+#include "base/text.h"
 #include "daemon/store/internal.h"
 
 static const struct store_column rounds_columns[] = {
@@ -79,6 +81,36 @@ int bf_store_round_list(struct bf_store *store, const char *replication_id, size
                      ret_count, err) < 0)
         return -1;
     *ret_rows = rows;
+    return 0;
+}
+
+int bf_store_round_totals(struct bf_store *store, const char *replication_id,
+                          struct bf_round_totals *ret_totals, struct bf_error *err)
+{
+    struct bf_round_totals totals = {0};
+    const struct {
+        const char *sum;
+        uint64_t *into;
+    } sums[] = {
+        {"MAX(number)", &totals.newest},
+        {"SUM(sent_bytes)", &totals.sent_bytes},
+        {"SUM(state = 'complete')", &totals.complete},
+        {"SUM(state = 'failed')", &totals.failed},
+        {"SUM(state = 'cancelled')", &totals.cancelled},
+    };
+
+    for (size_t i = 0; i < bf_array_length(sums); i++) {
+        int64_t value = 0;
+        bf_auto_free char *sql = bf_xasprintf("SELECT COALESCE(%s, 0) FROM rounds"
+                                              " WHERE replication_id = ?1 AND ended_us > 0",
+                                              sums[i].sum);
+
+        if (store_execute(store, &rounds_table, sql, &STORE_TEXT_VALUE(replication_id), 1, NULL,
+                          &value, err) < 0)
+            return -1;
+        *sums[i].into = (uint64_t)value;
+    }
+    *ret_totals = totals;
     return 0;
 }
 

@@ -171,6 +171,17 @@ int bf_store_round_list(struct bf_store *store, const char *replication_id, size
                         struct bf_round_row **ret_rows, size_t *ret_count, struct bf_error *err);
 void bf_round_row_done(struct bf_round_row *row);
 
+/* What the rounds that are over come to; all 0: there are none. */
+struct bf_round_totals {
+    uint64_t newest; /* the greatest number */
+    uint64_t sent_bytes;
+    uint64_t complete;
+    uint64_t failed;
+    uint64_t cancelled;
+};
+int bf_store_round_totals(struct bf_store *store, const char *replication_id,
+                          struct bf_round_totals *ret_totals, struct bf_error *err);
+
 struct bf_round_disk_row {
     char *round_id;
     char *disk_key;
@@ -292,9 +303,9 @@ int bf_store_ledger_list(struct bf_store *store, const char *platform_id,
                          struct bf_ledger_row **ret_rows, size_t *ret_count, struct bf_error *err);
 void bf_ledger_row_done(struct bf_ledger_row *row);
 
-/* Forget what is over of a replication but for its newest `keep` rounds and jobs, and some more
- * rows of the ledger that are gone; of removed replications that many, too.  Rounds of points that
- * are there, jobs that are not over and all other rows of the ledger stay. */
+/* Forget what is over of a replication but for its newest `keep` rounds, jobs and rows of the
+ * ledger that are gone; of removed replications that many, too.  Rounds of points that are there,
+ * jobs that are not over and all other rows of the ledger stay. */
 int bf_store_history_trim(struct bf_store *store, const char *replication_id, uint64_t keep,
                           struct bf_error *err);
 

@@ -7,13 +7,18 @@ import socket
 import sqlite3
 import stat
 import subprocess
+import sys
 import tempfile
+import time
 
 import pytest
 
 from ferry import ApiError, Daemon
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../unit/api"))
+from harness import Connection  # noqa: E402
+
 DAEMON = os.environ.get("BLOCKFERRYD", "")
 SECRET = "correct horse battery"
 PLATFORM = {"name": "p", "type": "libvirt", "url": "test:///default"}
@@ -178,6 +183,47 @@ def test_report_by_id(daemon):
     for name in ("the-name", "the-id"):
         assert len(daemon.get(f"/events?replication={name}")["events"]) == 1, name
         assert len(daemon.get(f"/replications/{name}/report")["events"]) == 1, name
+
+
+def test_many_rounds_hold_nothing_up(daemon):
+    """A scrape and the ledger's list run on the main loop: their cost does not follow what is long over."""
+    made = daemon.post("/platforms", PLATFORM)
+    add_replication(daemon, made["id"], "the-id", "the-name")
+    daemon.stop()
+    with sqlite3.connect(f"{daemon.directory}/state/blockferry.db") as base:
+        base.executemany("INSERT INTO rounds (id, replication_id, number, kind, state, quiesced, snapshot_us,"
+                         " started_us, ended_us, to_send_bytes, sent_bytes, zero_bytes)"
+                         " VALUES (?1, 'the-id', ?1, 'delta', 'complete', 1, 0, 1, 2, 3, 3, 0)",
+                         ([number] for number in range(1, 60001)))
+        base.executemany("INSERT INTO ledger (id, platform_id, replication_id, kind, state, created_us, changed_us)"
+                         " VALUES (printf('%016x', ?1), ?2, 'the-id', 'layer', 'gone', ?1, ?1)",
+                         ([number, made["id"]] for number in range(20000)))
+    daemon.start()
+    begin = time.monotonic()
+    with Connection(daemon.socket) as connection:
+        scraped = connection.ask("GET", "/metrics").body.decode()
+    assert time.monotonic() - begin < 1.5
+    assert 'rounds_total{replication="the-name",result="complete"} 60000' in scraped
+    assert 'sent_bytes_total{replication="the-name"} 180000' in scraped
+    begin = time.monotonic()
+    assert len(daemon.ledger(everything=True)) == 20000
+    assert time.monotonic() - begin < 3
+
+
+def test_points_that_are_not_there(daemon):
+    """Told at once, not by a job that fails later."""
+    made = daemon.post("/platforms", PLATFORM)
+    add_replication(daemon, made["id"], "the-id", "the-name")
+    refused(lambda: daemon.verb("the-name", "drill", point=7), "no-such-point", "the-name has no point 7")
+    refused(lambda: daemon.verb("the-name", "cutover", point=7, yes=True), "no-such-point")
+    assert daemon.show("the-name")["state"] == "paused" and daemon.list("the-name", "jobs") == []
+
+
+def test_limits_are_told_in_words(daemon):
+    limits = [{"rate": "50M", "windows": ["Mon-Fri 08:00-18:00", "Sun"]}, {"rate": "200M"}]
+    daemon.call("PATCH", "/limits", {"scope": "service", "limits": limits})
+    assert daemon.get("/events?last=1")["events"][0]["message"] == \
+        "rate limits of service: 50 MiB/s Mon-Fri 08:00-18:00, Sun; 200 MiB/s"
 
 
 # --- databases of other versions --------------------------------------------------------------------

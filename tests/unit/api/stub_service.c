@@ -11,6 +11,7 @@
 #include "daemon/loop.h"
 #include "daemon/report.h"
 #include "daemon/service.h"
+#include "daemon/store/store.h"
 
 #define JOB_TICKS 20
 #define TICK_US 100000
@@ -176,6 +177,28 @@ int bf_service_rounds(struct bf_service *service, const char *name, uint64_t lim
     *ret = json_object_new_array();
     for (size_t i = 0; i < json_object_array_length(all) && (limit == 0 || i < limit); i++)
         json_object_array_add(*ret, json_object_get(json_object_array_get_idx(all, i)));
+    return 0;
+}
+
+int bf_service_round_totals(struct bf_service *service, const char *name,
+                            struct bf_round_totals *ret_totals, struct bf_error *err)
+{
+    bf_auto_json *all = NULL;
+    struct bf_round_totals totals = {0};
+
+    if (of_replication(service, name, "rounds", &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_object_array_length(all); i++) {
+        struct json_object *round = json_object_array_get_idx(all, i);
+        uint64_t number = json_object_get_uint64(json_object_object_get(round, "number"));
+
+        totals.newest = number > totals.newest ? number : totals.newest;
+        totals.sent_bytes += json_object_get_uint64(json_object_object_get(round, "sent_bytes"));
+        totals.complete += field_is(round, "state", "complete");
+        totals.failed += field_is(round, "state", "failed");
+        totals.cancelled += field_is(round, "state", "cancelled");
+    }
+    *ret_totals = totals;
     return 0;
 }
 

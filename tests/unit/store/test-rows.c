@@ -524,6 +524,7 @@ static void add_history(struct bf_store *store, unsigned number, bool over, stru
                                  .replication_id = (char[]){"history"},
                                  .number = number,
                                  .state = (char[]){"complete"},
+                                 .sent_bytes = 7,
                                  .ended_us = over};
     struct bf_job_row job = {.id = id,
                              .replication_id = (char[]){"history"},
@@ -579,9 +580,16 @@ static void test_history(struct bf_store *store)
        "the newest jobs, and one that is not over");
     bf_rows_free(jobs, count, sizeof(*jobs), (bf_row_done_fn *)bf_job_row_done);
     bf_store_ledger_list(store, NULL, "history", false, &ledger, &count, &err);
-    ok(count == 41, "the newest rows of the ledger, and one that is open: %zu", count);
-    ok(count == 41 && bf_streq(ledger[0].id, "open1"), "which is the oldest");
+    ok(count == 11, "the newest rows of the ledger, and one that is open: %zu", count);
+    ok(count == 11 && bf_streq(ledger[0].id, "open1"), "which is the oldest");
     free_ledger(ledger, count);
+    struct bf_round_totals totals = {0};
+    bf_store_round_totals(store, "history", &totals, &err);
+    ok(totals.newest == 50 && totals.complete == 11 && totals.failed == 0,
+       "totals of what is over");
+    is_u64(totals.sent_bytes, 11 * 7, "bytes sent");
+    bf_store_round_totals(store, "nobody", &totals, &err);
+    ok(totals.newest == 0 && totals.sent_bytes == 0, "totals of nothing");
     uint64_t number = 0;
     bf_store_round_next_number(store, "history", &number, &err);
     is_u64(number, 51, "numbers go on");
@@ -592,7 +600,7 @@ static void test_history(struct bf_store *store)
 
     /* What a replication leaves when it is removed is not kept for ever either. */
     bf_store_replication_remove(store, "history", &err);
-    bf_store_history_trim(store, "r", 1, &err);
+    bf_store_history_trim(store, "r", 4, &err);
     bf_store_ledger_list(store, NULL, NULL, false, &ledger, &count, &err);
     unsigned gone = 0, open = 0;
     for (size_t i = 0; i < count; i++) {
