@@ -164,6 +164,23 @@ static int arguments_check(const struct bf_cli *cli, unsigned count, const char 
     return 0;
 }
 
+/* Names of files may be any bytes; what goes to the service would be another name there. */
+static int utf8_check(const struct bf_cli *cli, unsigned count, struct bf_error *err)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!bf_utf8_valid(cli->arguments[i], strlen(cli->arguments[i])))
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "blockferry %s: %s is not UTF-8",
+                           cli->command->name, cli->command->arguments[i]);
+    for (size_t i = 0; i < cli->given_count; i++) {
+        const struct bf_cli_given *given = &cli->given[i];
+
+        if (given->value && given->option->word != BF_WORD_FILE &&
+            !bf_utf8_valid(given->value, strlen(given->value)))
+            return bf_fail(err, BF_E_BAD_INPUT, 0, "--%s is not UTF-8", given->option->name);
+    }
+    return 0;
+}
+
 int bf_cli_parse(struct bf_cli *cli, int argc, char **argv, struct bf_error *err)
 {
     int skip = 0;
@@ -196,6 +213,8 @@ int bf_cli_parse(struct bf_cli *cli, int argc, char **argv, struct bf_error *err
             extra = argv[i];
         }
     }
+    if (utf8_check(cli, count, err) < 0)
+        return -1;
     cli->json = bf_cli_has(cli, "json");
     if (bf_cli_option(cli, "socket"))
         cli->socket_path = bf_cli_option(cli, "socket");

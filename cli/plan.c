@@ -82,6 +82,10 @@ void bf_cli_print_plan(const struct bf_cli *cli, struct json_object *answer)
         bf_cli_heading(cli, "Conversion: not planned yet (blockferry check --inspect looks now)");
         return;
     }
+    if (bf_cli_bool(plan, "failed")) {
+        bf_cli_heading(cli, "Conversion: not planned, the inspection failed (a finding says why)");
+        return;
+    }
     bf_cli_heading(cli, "Conversion: %s", explain(bf_cli_text(plan, "method")));
     bf_cli_pair("guest", "%s", product);
     if (bf_cli_text(plan, "bootloader"))

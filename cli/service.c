@@ -115,6 +115,8 @@ int bf_cli_events(struct bf_cli *cli, struct bf_error *err)
     }
     for (size_t i = 0; i < count; i++)
         on_event(json_object_array_get_idx(list, i), cli);
+    if (!follow && !count)
+        puts("Nothing has happened.");
     if (!follow)
         return 0;
     if (count)

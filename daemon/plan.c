@@ -105,8 +105,11 @@ static int tell(struct bf_service *service, const struct put_plan *put, struct b
 {
     bool blocks = bf_plan_blocks(put->plan);
     const char *product = bf_plan_text(bf_plan_part(put->plan, "os"), "product");
-    bf_auto_json *data = json_object_new_object();
+    bf_auto_json *data = NULL;
 
+    if (bf_context_bool(put->plan, "failed")) /* a warning has told that and why */
+        return 0;
+    data = json_object_new_object();
     bf_json_add_string(data, "method", bf_plan_method(put->plan));
     bf_json_add_u64(data, "point", put->point);
     return bf_service_event(service, bf_job_inputs(put->job)->replication.name,

@@ -175,6 +175,28 @@ static int find_scope(struct bf_service *service, const char *kind, const char *
     return 0;
 }
 
+/* "50 MiB/s Mon-Fri 08:00-18:00; 200 MiB/s" */
+static char *limits_text(struct json_object *limits)
+{
+    bf_auto_buf out = {0};
+
+    for (size_t i = 0; i < json_object_array_length(limits); i++) {
+        struct json_object *one = json_object_array_get_idx(limits, i);
+        struct json_object *windows = bf_context_array(one, "windows");
+        bf_auto_error ignored = BF_ERROR_INIT;
+        bf_auto_free char *rate = NULL;
+        uint64_t bytes = 0;
+
+        (void)bf_parse_u64(bf_context_text(one, "rate"), &bytes, &ignored);
+        rate = bf_format_bytes(bytes);
+        bf_buf_addf(&out, "%s%s/s", i ? "; " : "", rate);
+        for (size_t w = 0; windows && w < json_object_array_length(windows); w++)
+            bf_buf_addf(&out, "%s%s", w ? ", " : " ",
+                        json_object_get_string(json_object_array_get_idx(windows, w)));
+    }
+    return out.text ? bf_steal(out.text) : bf_xstrdup("none");
+}
+
 static int set(struct bf_service *service, struct json_object *body, struct bf_limit_row *row,
                struct json_object **ret, struct bf_error *err)
 {
@@ -182,6 +204,7 @@ static int set(struct bf_service *service, struct json_object *body, struct bf_l
     const char *kind, *name = NULL;
     struct json_object *array = NULL;
     bf_auto_json *written = NULL;
+    bf_auto_free char *shown = NULL;
     struct bf_limits limits = {0};
     bool none;
 
@@ -196,12 +219,13 @@ static int set(struct bf_service *service, struct json_object *body, struct bf_l
     none = limits.count == 0;
     bf_limits_done(&limits);
     row->limits = bf_xstrdup(bf_json_text(written));
+    shown = limits_text(written);
     if ((none ? bf_store_limit_remove(service->store, row->scope, err)
               : bf_store_limit_put(service->store, row, err)) != 0 ||
         give(service, row, err) != 0 ||
         bf_service_event(service, row->replication_id ? name : NULL, "info", "limits", NULL, err,
                          "rate limits of %s%s%s: %s", kind, name ? " " : "", name ? name : "",
-                         none ? "none" : row->limits) != 0)
+                         shown) != 0)
         return -1;
     return row_json(service, row, ret, err);
 }

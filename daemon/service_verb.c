@@ -96,13 +96,35 @@ static int do_cancel(struct bf_service *service, struct bf_replication_row *row,
     return 0;
 }
 
+/* Told at once, not by a job that fails. */
+static int check_point(struct bf_service *service, const struct bf_replication_row *row,
+                       struct json_object *body, struct bf_error *err)
+{
+    uint64_t wanted = bf_context_u64(body, "point");
+    struct bf_point_row *points = NULL;
+    size_t count = 0;
+    bool found = !wanted;
+
+    if (!wanted)
+        return 0;
+    if (bf_store_point_list(service->store, row->id, &points, &count, err) != 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        found |= points[i].number == wanted && !points[i].removing;
+    bf_rows_free(points, count, sizeof(*points), (bf_row_done_fn *)bf_point_row_done);
+    return found ? 0
+                 : bf_fail(err, BF_E_NO_SUCH_POINT, 0, "%s has no point %llu", row->name,
+                           (unsigned long long)wanted);
+}
+
 static int do_drill(struct bf_service *service, struct bf_replication_row *row,
                     struct json_object *body, char ret_job[37], struct bf_error *err)
 {
     const char *convert = bf_context_text(body, "convert");
     enum bf_convert_mode mode;
 
-    if (convert && bf_convert_mode_from_string(convert, &mode, err) != 0)
+    if ((convert && bf_convert_mode_from_string(convert, &mode, err) != 0) ||
+        check_point(service, row, body, err) != 0)
         return -1;
     if (bf_job_running(service, "launch") >= service->config->max_launches)
         return bf_fail(err, BF_E_BUSY, 0, "%u launches run already, which is the limit",
@@ -129,6 +151,8 @@ static int do_cutover(struct bf_service *service, struct bf_replication_row *row
                            row->name);
         return bf_job_start(service, "adopt", row->id, body, ret_job, err);
     }
+    if (check_point(service, row, body, err) != 0)
+        return -1;
     if (bf_state_of(row) == BF_STATE_SYNCING && bf_job_find(service, row->id, false))
         return bf_job_wait(service, "cutover", row->id, body, ret_job, err);
     return bf_job_start(service, "cutover", row->id, body, ret_job, err);

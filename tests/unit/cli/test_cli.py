@@ -451,6 +451,13 @@ def test_refusals(server, words, code, text):
     assert lines[1].startswith("  cause: ") and lines[2].startswith("  fix: ")
 
 
+def test_what_is_not_utf8(server):
+    for words in (["show", b"\xff\xfe"], ["set", SHOP, "--machine-name", b"web\xc3"],
+                  ["platform", "add", "x", "--type", "libvirt", "--url", "u", "--option", b"pool=\xff"]):
+        done = cli(server, *words)
+        assert done.code == 2 and "is not UTF-8" in done.err, done.err
+
+
 def test_errors_as_json(server):
     for words in (["show", "nope"], ["frob"], ["rounds", SHOP, "--frob"], ["cutover", SHOP]):
         plain = cli(server, *words)
