@@ -10,6 +10,7 @@
 #include "connectors/vmware/read_path.h"
 
 #define NFC_PORT 902
+#define HTTPS_PORT 443
 #define PORT_MS 3000
 #define KNOWN_PLACES 64
 #define KNOWN_MS 60000
@@ -159,17 +160,23 @@ int bf_vmware_port_silent(struct bf_vmware *vw, const char *place, char **ret_wh
     return 0;
 }
 
-static int port_findings(struct bf_vmware *vw, struct around *around, struct bf_error *err)
+/* Exported disks come from the host that vCenter names, by HTTPS. */
+static int port_findings(struct bf_vmware *vw, struct around *around, bool export,
+                         struct bf_error *err)
 {
-    bf_auto_free char *place = bf_xasprintf("%s:%d", around->host_name, NFC_PORT);
+    bf_auto_free char *place =
+        bf_xasprintf("%s:%d", around->host_name, export ? HTTPS_PORT : NFC_PORT);
     bf_auto_free char *why = NULL;
 
     if (bf_vmware_port_silent(vw, place, &why, err) < 0)
         return -1;
     if (why)
-        bf_findings_add(around->findings, BF_SEVERITY_WARN, "vmware-port-902", around->host_name,
-                        why, "TCP port 902 of each ESXi host, by the name vCenter has",
-                        "VDDK reads disks from the hosts themselves",
+        bf_findings_add(around->findings, BF_SEVERITY_WARN,
+                        export ? "vmware-port-443" : "vmware-port-902", around->host_name, why,
+                        export ? "TCP port 443 of each ESXi host, by the name vCenter has"
+                               : "TCP port 902 of each ESXi host, by the name vCenter has",
+                        export ? "exported disks are sent by the hosts themselves"
+                               : "VDDK reads disks from the hosts themselves",
                         "open the port from here to the hosts, and see that their names resolve");
     return 0;
 }
@@ -180,14 +187,16 @@ static int host_findings(struct bf_vmware *vw, struct around *around, struct bf_
     bf_auto_error ignored = BF_ERROR_INIT;
     enum bf_vmware_path path;
 
-    if (!around->machine->host || bf_vmware_read_path(vw, around->machine, &path, &ignored) < 0 ||
-        (path != BF_VMWARE_PATH_VDDK && path != BF_VMWARE_PATH_PLUGIN))
+    if (!around->machine->host || bf_vmware_read_path(vw, around->machine, &path, &ignored) < 0)
+        return 0;
+    bool export = path == BF_VMWARE_PATH_EXPORT && vw->is_vcenter; /* an ESXi is the host itself */
+    if (!export && path != BF_VMWARE_PATH_VDDK && path != BF_VMWARE_PATH_PLUGIN)
         return 0;
     if (bf_vmware_get(vw, "HostSystem", around->machine->host, paths, take_host, around, err) < 0)
         return bf_fail_in(err, "host %s", around->machine->host);
     if (!around->host_name)
         return 0;
-    int rc = port_findings(vw, around, err);
+    int rc = port_findings(vw, around, export, err);
     free(around->host_name);
     return rc;
 }
