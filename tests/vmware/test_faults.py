@@ -186,12 +186,27 @@ def test_removal_that_is_not_done(vc, rounds):
 
 
 def test_disks_that_need_consolidation(vc, rounds):
+    """No snapshot on top of them; the end of one consolidates them, and says so when that fails."""
     vc.set("web1", consolidation=True)
     fails("busy", "consolidated", rounds.snapshot)
-    fails("platform-unsupported", "consolidating", rounds.seam.call, "release_tag",
-          machine=rounds.machine, tag=new_tag())  # the simulator has no such method
-    assert vc.control()["calls"]["ConsolidateVMDisks_Task"] >= 1
-    vc.set("web1", consolidation=False)
+    vc.trouble("ConsolidateVMDisks_Task", "task", fault="FileLocked")
+    fails("in-use", "consolidating", rounds.seam.call, "release_tag", machine=rounds.machine, tag=new_tag())
+    rounds.seam.call("release_tag", machine=rounds.machine, tag=new_tag())
+    assert vc.control()["calls"]["ConsolidateVMDisks_Task"] == 2
+    rounds.round()
+
+
+def test_the_host_is_gone_while_it_is_read(vc, rounds):
+    """The copy fails; nothing of it is believed, and the same snapshot can be read again."""
+    snapshot = rounds.snapshot()
+    vc.standin(break_at=2)
+    try:
+        with pytest.raises(AssertionError):
+            rounds.copy(snapshot)
+    finally:
+        vc.standin()
+    rounds.copy(snapshot)
+    rounds.complete(snapshot)
 
 
 @pytest.mark.parametrize("kind, more, code", [

@@ -120,6 +120,13 @@ def test_power(vc, seam):
     with pytest.raises(SeamError) as refused:
         seam.call("shut_down", machine=machine, ms=1000)
     assert refused.value.code == "shutdown-refused"
+    vc.trouble("ShutdownGuest", "ignored")
+    begin = time.monotonic()
+    with pytest.raises(SeamError) as refused:
+        seam.call("shut_down", machine=machine, ms=1200)
+    assert refused.value.code == "shutdown-refused" and "still running" in refused.value.message
+    assert 1 < time.monotonic() - begin < 4
+    assert seam.call("power", machine=machine)["power"] == "on"
 
 
 def test_a_single_esxi():

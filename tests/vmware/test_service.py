@@ -160,7 +160,8 @@ def test_killed_while_copying(world):
         if os.path.isfile(path):
             with open(path, "rb") as file:
                 assert secret not in file.read(), path
-    assert secret.decode() not in str(world.daemon.get("/platforms/src"))
+    for path in ("/platforms/src", "/replications/d", "/replications/d/report", "/replications/d/jobs"):
+        assert secret.decode() not in str(world.daemon.get(path)), path
 
 
 def test_the_vcenter_restarts_while_copying(world):

@@ -19,7 +19,7 @@ type trouble struct {
 	Method string `json:"method"`
 	// "soap": a fault in the answer; "task": the task ends with it; "hang": the task never ends;
 	// "question": it waits for one; "status": an HTTP status; "drop": the connection is cut;
-	// "slow": the answer comes late
+	// "slow": the answer comes late; "ignored": the answer is yes, and nothing is done (no task)
 	Kind   string `json:"kind"`
 	Fault  string `json:"fault"` // type, for soap and task
 	Status int    `json:"status"`

@@ -166,7 +166,15 @@ func (w *world) carryOut(answer *httptest.ResponseRecorder, in *http.Request,
 		w.failedTask(answer, method, faultOf(t.Fault))
 		return
 	}
+	if t != nil && t.Kind == "ignored" {
+		writeResponse(answer, method.Name+"Response", &struct{}{})
+		return
+	}
 	switch req := method.Body.(type) {
+	case *types.ConsolidateVMDisks_Task:
+		w.consolidate(answer, method)
+		w.after(answer, method, t)
+		return
 	case *types.QueryChangedDiskAreas:
 		w.answer(answer, in, method, func() (interface{}, types.BaseMethodFault) {
 			info, fault := w.changedAreas(req)
@@ -332,6 +340,23 @@ func (w *world) prolong(method *simulator.Method, task *simulator.Task, t *troub
 		defer w.mu.Unlock()
 		task.Info = end
 	})
+}
+
+// The simulator has no such method.
+func (w *world) consolidate(answer *httptest.ResponseRecorder, method *simulator.Method) {
+	vm, ok := simulator.Map.Get(method.This).(*simulator.VirtualMachine)
+	if !ok {
+		writeFault(answer, &types.ManagedObjectNotFound{Obj: method.This})
+		return
+	}
+	task := simulator.CreateTask(method.This, "ConsolidateVMDisks",
+		func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+			no := false
+			vm.Runtime.ConsolidationNeeded = &no
+			return nil, nil
+		})
+	writeResponse(answer, "ConsolidateVMDisks_TaskResponse",
+		&types.ConsolidateVMDisks_TaskResponse{Returnval: task.Run()})
 }
 
 func (w *world) failedTask(answer *httptest.ResponseRecorder, method *simulator.Method,
