@@ -114,6 +114,10 @@ int bf_mover_probe(struct bf_platform *platform, const struct bf_endpoint_spec *
 /* One try, at any NBD server.  Another size than the spec says: BF_E_DISK_CHANGED. */
 int bf_mover_probe_once(struct bf_platform *platform, const struct bf_endpoint_spec *spec,
                         struct bf_error *err);
+/* Does the mover take the certificates, and is it the one that they were made with?  It is asked
+ * for an export that is not there.  BF_E_TLS: no. */
+int bf_mover_greet(struct bf_platform *platform, const struct bf_mover_conf *conf,
+                   struct bf_error *err);
 /* The name that a mover gives to a disk of this id (mover/serve.c does the same).  Caller frees;
  * NULL: it has none. */
 char *bf_mover_export_name(const char *id);

@@ -5,6 +5,7 @@
  */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -62,6 +63,52 @@ static int ask(struct bf_platform *platform, const char *program,
         return bf_fail(err, BF_E_DISK_CHANGED, 0, "it has %" PRIu64 " bytes instead of %" PRIu64,
                        found, spec->size_bytes);
     return 0;
+}
+
+/* No disk has this name: exports are named by serials and ids. */
+#define NO_EXPORT "blockferry-greeting"
+
+/* The last thing that was said, without the words around it. */
+static char *last_words(struct bf_process *process)
+{
+    const char *tail = bf_process_tail(process);
+    const char *line = tail ? strstr(tail, "blockferry-copy: error: ") : NULL;
+    char *text;
+
+    if (!line)
+        return bf_xstrdup(tail && *tail ? tail : "it said nothing");
+    line += strlen("blockferry-copy: error: ");
+    text = bf_xasprintf("%.*s", (int)strcspn(line, "\n"), line);
+    bf_text_clean(text, false);
+    return text;
+}
+
+int bf_mover_greet(struct bf_platform *platform, const struct bf_mover_conf *conf,
+                   struct bf_error *err)
+{
+    bf_auto_free char *program = NULL;
+    bf_auto_free char *uri = bf_xasprintf("nbds://%s/" NO_EXPORT, conf->address);
+    bf_auto_process *process = NULL;
+    int status = 0;
+
+    if (bf_program_find("blockferry-copy", &program, err) < 0)
+        return -1;
+    const char *argv[] = {program, "--reconnect",        "0",
+                          "--map", "/dev/null",          uri,
+                          "null:", "--tls-certificates", conf->tls_directory,
+                          NULL};
+    const struct bf_process_spec spec = {.argv = argv};
+    if (bf_process_start(&spec, &process, err) < 0 ||
+        bf_process_wait(process, bf_deadline_in(TRY_MS), bf_platform_cancel_fd(platform), &status,
+                        err) < 0)
+        return -1;
+    /* "There is no such export" is the answer of one that has let us in. */
+    if (WIFEXITED(status) &&
+        (WEXITSTATUS(status) == 0 ||
+         WEXITSTATUS(status) == bf_kind_exit_code(bf_error_kind(BF_E_ENDPOINT_OPEN))))
+        return 0;
+    bf_auto_free char *words = last_words(process);
+    return bf_fail(err, BF_E_TLS, 0, "%s", words);
 }
 
 int bf_mover_probe_once(struct bf_platform *platform, const struct bf_endpoint_spec *spec,

@@ -116,9 +116,11 @@ static void uuid_findings(const struct check *check)
 
 /* --- the way to it --- */
 
-static void certificate_findings(const struct check *check)
+/* False: they are not there. */
+static bool certificate_findings(const struct check *check)
 {
     static const char *const names[] = {"ca-cert.pem", "client-cert.pem", "client-key.pem"};
+    bool good = true;
 
     for (size_t i = 0; i < bf_array_length(names); i++) {
         bf_auto_free char *path = bf_xasprintf("%s/%s", check->option->certificates, names[i]);
@@ -129,10 +131,32 @@ static void certificate_findings(const struct check *check)
         add(check, BF_SEVERITY_BLOCK, "vmware-mover-certificates", found,
             "a file this service can read", "the mover knows this service by it",
             "correct the platform's option mover_certificates");
+        good = false;
     }
+    return good;
 }
 
-static int port_findings(const struct check *check, struct bf_error *err)
+/* TLS with a wrong certificate would fail the first round. */
+static int greeting_finding(const struct check *check, size_t index, struct bf_error *err)
+{
+    const struct bf_mover_conf conf = bf_vmware_mover_conf(check->vw, index);
+    bf_auto_error why = BF_ERROR_INIT;
+
+    if (bf_mover_greet(&check->vw->base, &conf, &why) == 0)
+        return 0;
+    if (why.code != BF_E_TLS) {
+        bf_error_move(err, &why);
+        return -1;
+    }
+    add(check, BF_SEVERITY_BLOCK, "vmware-mover-tls", why.message,
+        "the mover that mover_certificates were made with",
+        "each image has certificates of its own, and lets nobody else in",
+        "correct the platform's option mover_certificates or mover_address");
+    return 0;
+}
+
+static int port_findings(const struct check *check, bool has_certificates, size_t index,
+                         struct bf_error *err)
 {
     const char *address = check->option->address;
     const char *end = strrchr(address, ']');
@@ -147,7 +171,7 @@ static int port_findings(const struct check *check, struct bf_error *err)
         add(check, BF_SEVERITY_BLOCK, "vmware-mover-port", why, place,
             "the disks are read from the mover's NBD port",
             "open it from here to the mover, or correct the platform's option mover_address");
-    return 0;
+    return why || !has_certificates ? 0 : greeting_finding(check, index, err);
 }
 
 /* --- all --- */
@@ -183,22 +207,21 @@ static void slots_finding(const struct bf_vmware_machine *machine, unsigned slot
 }
 
 /* A mover that is there: what it is made of, the way to it, and what may be done to it. */
-static int mover_findings(struct check *check, const char *folder, unsigned *slots,
-                          struct bf_error *err)
+static int mover_findings(struct check *check, size_t index, unsigned *slots, struct bf_error *err)
 {
     bf_auto_vmware_mover now = {0};
+    bool has_certificates = certificate_findings(check);
 
-    certificate_findings(check);
     nature_findings(check);
     if (bf_vmware_mover_get(check->vw, check->option->id, &now, err) < 0)
         return -1;
     controller_findings(check, &now, slots);
     foreign_findings(check, &now);
-    if (port_findings(check, err) < 0 ||
+    if (port_findings(check, has_certificates, index, err) < 0 ||
         bf_vmware_precheck_drs(check->vw, check->mover, true, check->findings, err) < 0)
         return -1;
-    return bf_vmware_precheck_rights(check->vw, check->machine, check->mover, folder,
-                                     check->findings, err);
+    return bf_vmware_precheck_rights(check->vw, check->machine, check->mover,
+                                     check->vw->conf.clone_folders[index], check->findings, err);
 }
 
 static void copy_findings(const struct bf_findings *from, struct bf_findings *to)
@@ -236,8 +259,7 @@ static int each_mover(struct check *check, const struct bf_vmware_fit *fits, con
             continue;
         }
         copy_findings(&fits[i].findings, check->findings);
-        if (check->mover &&
-            mover_findings(check, check->vw->conf.clone_folders[i], &slots, err) < 0)
+        if (check->mover && mover_findings(check, i, &slots, err) < 0)
             return -1;
     }
     if (slots > 0)

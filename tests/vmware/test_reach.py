@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Findings about a mover, each shown by one that has what it warns of."""
+import shutil
+
 import pytest
 
+from guest import certificates
 from test_precheck import check, findings
 
 # Of the machine; what is set of one is not undone.
@@ -110,6 +113,20 @@ def test_options_that_lead_nowhere(vc, moved, guest, finding, word, options):
     found = findings(vc, moved, "plain")[finding]
     check(found, "block")
     assert word in found["found"]
+
+
+def test_certificates_of_another_mover(vc, moved, guest):
+    """Ours do not know it, or it does not know ours."""
+    assert "vmware-mover-tls" not in findings(vc, moved, "plain")
+    others = vc.dir / "others"
+    certificates(others)
+    for name in ("others", "mixed"):
+        if name == "mixed":
+            (vc.dir / name).mkdir()
+            for file in ("ca-cert.pem", "client-cert.pem", "client-key.pem"):
+                shutil.copy((guest.pki if file == "ca-cert.pem" else others) / file, vc.dir / name / file)
+        moved.reopen(**guest.options | {"mover_certificates": str(vc.dir / name)})
+        check(findings(vc, moved, "plain")["vmware-mover-tls"], "block")
 
 
 def test_the_role(vc, moved, guest):
