@@ -195,6 +195,8 @@ def test_confirm_off_rbd(world, mover, moved):
     world.daemon.do(moved, "remove")
     world.target.remove("compute", f"/servers/{server['id']}")
     world.target.remove("volumev3", f"/volumes/{booted}")
+    for port in world.target.cloud.get("network", f"/ports?mac_address={MAC}")["ports"]:
+        world.target.remove("network", f"/ports/{port['id']}")
 
 
 def test_a_failed_round_cannot_be_taken_back(cloud, mover, tmp_path):
