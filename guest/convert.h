@@ -63,7 +63,7 @@ struct bf_convert_request {
 };
 
 struct bf_convert_report {
-    char *method;                 /* "none", "fast", "v2v", "windows" */
+    char *method; /* "none", "fast", "v2v", "windows" */
     /* Texts are cleaned and bounded, so that they may be shown. */
     char *guest_os;               /* "Debian GNU/Linux 12"; NULL unknown */
     bool planned;                 /* the plan stood in for an inspection */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a guest's disks hold and the host reads: the first byte says as what. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -87,8 +88,8 @@ static void names(const char *text)
     bf_fstab_parse(text, &table);
     for (size_t i = 0; i < table.count; i++) {
         bf_auto_free char *mountable = bf_fstab_mountable(&table.entries[i], "/dev/sda1");
-        bf_auto_free char *device = bf_names_device(table.entries[i].device, one_disk);
 
+        free(bf_names_device(table.entries[i].device, one_disk));
         bf_names_tag(table.entries[i].device, "UUID", "1-2");
         FUZZ_CHECK(mountable != NULL);
     }
