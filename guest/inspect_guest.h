@@ -21,9 +21,11 @@ struct bf_inspect_wishes {
 int bf_inspect_guest(struct bf_session *session, const struct bf_inspect_wishes *wishes,
                      struct json_object *plan, struct bf_error *err);
 
-/* inspect_linux.c; the root is known and not mounted. */
+/* inspect_linux.c; the guest is mounted. */
 int bf_inspect_linux(struct bf_session *session, const struct bf_inspect_wishes *wishes,
                      struct json_object *plan, struct bf_error *err);
+/* The last KEY=VALUE of a shell-like text, without quotes; NULL: none.  Caller frees. */
+char *bf_inspect_value(const char *text, const char *key);
 /* inspect_facts.c; the guest is mounted. */
 void bf_inspect_linux_facts(struct bf_session *session, struct json_object *plan);
 void bf_inspect_mounts(struct bf_session *session, struct json_object *facts);

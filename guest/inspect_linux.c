@@ -20,8 +20,7 @@ static void strings_free_at(char ***at)
     bf_strings_free(*at);
 }
 
-/* The last KEY=VALUE of the text, without quotes; NULL: none.  Caller frees. */
-static char *last_value(const char *text, const char *key)
+char *bf_inspect_value(const char *text, const char *key)
 {
     size_t length = strlen(key);
     char *value = NULL;
@@ -50,7 +49,7 @@ static void read_values(struct bf_session *session, const char *pattern, const c
 
     for (size_t i = 0; paths[i]; i++) {
         bf_auto_free char *text = bf_session_read(session, paths[i], NULL);
-        char *found = text ? last_value(text, key) : NULL;
+        char *found = text ? bf_inspect_value(text, key) : NULL;
 
         if (found) {
             free(*value);
@@ -188,8 +187,6 @@ int bf_inspect_linux(struct bf_session *session, const struct bf_inspect_wishes 
 {
     struct json_object *facts = bf_plan_part(plan, "facts");
 
-    if (bf_session_mount(session, err) < 0)
-        return -1;
     bf_session_read_product(session);
     bf_json_add_string(bf_plan_part(plan, "os"), "product", session->product);
     session->selinux = bf_session_exists(session, "/etc/selinux/config");

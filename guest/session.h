@@ -75,6 +75,7 @@ int bf_session_open_guest(struct bf_session *session, struct bf_error *err);
 /* The parts of it, for who opens a guest otherwise.  The second mounts `root`, once that is set. */
 int bf_session_explain_no_root(struct bf_session *session, struct bf_error *err); /* always -1 */
 int bf_session_mount(struct bf_session *session, struct bf_error *err);
+bool bf_session_is_linux_type(const char *type); /* may be NULL */
 int bf_session_mount_one(struct bf_session *session, const char *device, const char *mountpoint);
 void bf_session_read_product(struct bf_session *session);
 /* Fill `devices` and `filesystems`, unless they are. */

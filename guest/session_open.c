@@ -143,7 +143,7 @@ int bf_session_explain_no_root(struct bf_session *session, struct bf_error *err)
 
 /* --- the root --- */
 
-static bool is_linux_type(const char *type)
+bool bf_session_is_linux_type(const char *type)
 {
     return type &&
            (bf_starts_with(type, "ext") || bf_streq(type, "xfs") || bf_streq(type, "btrfs") ||
@@ -218,7 +218,7 @@ static char *find_subvolume(struct bf_session *session, const char *device, bool
 }
 
 struct search {
-    bool writable; /* the only candidate is mounted as it will be needed */
+    bool only; /* one candidate: it is mounted as it will be needed */
     unsigned roots;
     bool damaged;
     struct bf_error err; /* of what cannot be mounted */
@@ -228,9 +228,10 @@ struct search {
 static int look_at(struct bf_session *session, const struct bf_filesystem *filesystem,
                    struct search *search, struct bf_error *err)
 {
+    bool read_only = !search->only || session->read_only;
     bf_auto_free char *root = NULL;
 
-    if (mount_with(session, filesystem->device, "/", !search->writable, filesystem->type) < 0) {
+    if (mount_with(session, filesystem->device, "/", read_only, filesystem->type) < 0) {
         if (!search->damaged)
             bf_fail(&search->err, BF_E_GUEST_DAMAGED, 0, "%s (%s) cannot be mounted: %s",
                     filesystem->device, filesystem->type, guestfs_last_error(session->g));
@@ -240,10 +241,10 @@ static int look_at(struct bf_session *session, const struct bf_filesystem *files
     if (is_root(session))
         root = bf_xstrdup(filesystem->device);
     else if (bf_streq(filesystem->type, "btrfs"))
-        root = find_subvolume(session, filesystem->device, !search->writable);
+        root = find_subvolume(session, filesystem->device, read_only);
     if (root && ++search->roots == 1)
         session->root = bf_steal(root);
-    if (search->writable && search->roots == 1)
+    if (search->only && search->roots == 1)
         return 0;
     if (guestfs_umount_all(session->g) < 0)
         return bf_session_fail(session, "unmount", err);
@@ -255,10 +256,10 @@ static int find_root(struct bf_session *session, struct search *search, struct b
     size_t candidates = 0;
 
     for (size_t i = 0; i < session->filesystem_count; i++)
-        candidates += is_linux_type(session->filesystems[i].type);
-    search->writable = candidates == 1 && !session->read_only;
+        candidates += bf_session_is_linux_type(session->filesystems[i].type);
+    search->only = candidates == 1;
     for (size_t i = 0; i < session->filesystem_count; i++)
-        if (is_linux_type(session->filesystems[i].type) &&
+        if (bf_session_is_linux_type(session->filesystems[i].type) &&
             look_at(session, &session->filesystems[i], search, err) < 0)
             return -1;
     if (search->roots > 1)
@@ -380,7 +381,7 @@ int bf_session_open_guest(struct bf_session *session, struct bf_error *err)
         result = find_root(session, &search, err);
     bf_error_clear(&search.err);
     if (result == 0)
-        result = search.writable ? mount_rest(session, err) : bf_session_mount(session, err);
+        result = search.only ? mount_rest(session, err) : bf_session_mount(session, err);
     if (result < 0)
         return -1;
     bf_session_read_product(session);
