@@ -114,7 +114,7 @@ static bool runs_on_x86_64(struct bf_session *session)
 }
 
 /* The conversion's own search: libguestfs's inspection looks for every system there is, which takes
- * 8 to 16 s under emulation.  What it is not sure of is left to that one. */
+ * seconds more under emulation.  What it is not sure of is left to that one. */
 static bool open_only_linux(struct bf_session *session, struct json_object *plan)
 {
     struct json_object *os = bf_plan_part(plan, "os");
