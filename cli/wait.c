@@ -12,6 +12,8 @@
 #include "cli/cli.h"
 
 #define POLL_MS 300
+#define AWAY_MS 60000 /* so long the service may be away: it is started again, and its jobs go on  \
+                       */
 
 static volatile sig_atomic_t interrupted;
 
@@ -37,6 +39,24 @@ static int wait_a_bit(const char *replication, struct bf_error *err)
     return bf_fail(err, BF_E_CANCELLED, 0,
                    "no longer waiting; the job goes on (blockferry show %s, blockferry cancel %s)",
                    replication, replication);
+}
+
+/* What a question came to: not yet (0), too, when the service is away for a while. */
+static int judge(int code, const char *replication, uint64_t *away_since_io, struct bf_error *err)
+{
+    if (code >= 0) {
+        *away_since_io = 0;
+        return code;
+    }
+    if (err->code != BF_E_SERVICE_UNREACHABLE)
+        return -1;
+    if (!*away_since_io)
+        *away_since_io = bf_now_ms();
+    if (bf_now_ms() - *away_since_io >= AWAY_MS)
+        return bf_fail_in(err, "no longer waiting for %s, whose job goes on with the service",
+                          replication);
+    bf_error_clear(err);
+    return 0;
 }
 
 static int replication_get(struct bf_cli *cli, const char *replication, struct json_object **ret,
@@ -139,11 +159,13 @@ int bf_cli_wait_job(struct bf_cli *cli, const char *replication, const char *job
 {
     struct bf_progress *progress = bf_progress_new(cli);
     bf_auto_json *ended = NULL;
+    uint64_t away_since = 0;
     int code;
 
     catch_interrupt(true);
     do
-        code = job_poll(cli, replication, job, ends_replication, progress, &ended, err);
+        code = judge(job_poll(cli, replication, job, ends_replication, progress, &ended, err),
+                     replication, &away_since, err);
     while (code == 0 && (code = wait_a_bit(replication, err)) == 0);
     catch_interrupt(false);
     bf_progress_done(progress);
@@ -183,6 +205,7 @@ static int seeded(struct json_object *row, struct bf_error *err)
 int bf_cli_wait_seeded(struct bf_cli *cli, const char *replication, struct bf_error *err)
 {
     struct bf_progress *progress = bf_progress_new(cli);
+    uint64_t away_since = 0;
     int code;
 
     catch_interrupt(true);
@@ -195,6 +218,7 @@ int bf_cli_wait_seeded(struct bf_cli *cli, const char *replication, struct bf_er
                 bf_progress_show(progress, bf_cli_object(row, "job"));
             code = seeded(row, err);
         }
+        code = judge(code, replication, &away_since, err);
         if (code == 1 && cli->json)
             bf_cli_print_json(row);
     } while (code == 0 && (code = wait_a_bit(replication, err)) == 0);

@@ -254,6 +254,7 @@ def test_events_are_asked_for_once(server):
     done = cli(server, "events", "--last", "3", "--json")
     assert [one["id"] for one in json.loads(done.out)["events"]] == [32, 33, 34]
     assert json.loads(cli(server, "events", "--last", "0", "--json").out)["events"] == []
+    assert cli(server, "events", "--last", "0").out == "Nothing has happened.\n"
     done = cli(server, "events", "--last", "2", "--replication", "buero", "--json")
     assert [one["id"] for one in json.loads(done.out)["events"]] == [3]
 
@@ -357,6 +358,22 @@ def test_follow_ends_with_the_service():
     _, err = process.communicate(timeout=20)
     error = json.loads(err)["error"]
     assert process.returncode == 9 and error["code"] == "service-unreachable", "it is no platform that is gone"
+
+
+def test_a_wait_outlives_a_restart(server):
+    """The job belongs to the service: a script must not take its restart for the job's failure."""
+    process = subprocess.Popen([CLI, "sync", SHOP, "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={"BLOCKFERRY_SOCKET": server.path, "LC_ALL": "C.UTF-8"})
+    assert "copy (1/4)" in process.stdout.readline()
+    assert server.end() == 0
+    time.sleep(1.5)
+    assert process.poll() is None, process.stderr.read()
+    server.__init__(directory=server.directory)
+    assert server.ready
+    # The stub forgets its jobs; the new one's first has the same id.
+    assert cli(server, "sync", SHOP).code == 0
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0 and out.endswith("state idle\n"), (out, err)
 
 
 # --- on a terminal ---------------------------------------------------------------------------------
