@@ -151,8 +151,8 @@ static void keep_failure(struct bf_job *job, struct bf_error *err, const char *d
     bf_error_clear(err);
 }
 
-/* From here on the job runs to its end: what was cancelled must be tidied up, and what is
- * committed must be finished. */
+/* From here on no cancel is heard: what was cancelled must be tidied up, and what is committed must
+ * be finished. */
 static void make_uncancellable(struct bf_job *job)
 {
     uint64_t count;
@@ -168,6 +168,15 @@ static void make_uncancellable(struct bf_job *job)
         if (job->target)
             bf_platform_uncancel(job->target);
     }
+    pthread_mutex_unlock(&job->lock);
+}
+
+/* What was committed is finished: a cutover goes on after its first round, and a cancel that came
+ * meanwhile is heard now. */
+static void make_cancellable(struct bf_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    atomic_store(&job->uncancellable, false);
     pthread_mutex_unlock(&job->lock);
 }
 
@@ -205,6 +214,8 @@ static int run_step(struct bf_job *job, const struct bf_step *step, struct bf_er
             make_uncancellable(job);
         r = run_late(job, step);
     } else {
+        if (atomic_load(&job->uncancellable))
+            make_cancellable(job);
         r = bf_job_check(job, err);
         if (r == 0)
             r = step->run(job, err);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -88,6 +89,38 @@ static void half_handed_over(struct bf_service *service)
     bench_check(strcmp(bench_state(service), "done") == 0, "%s", bench_state(service));
 }
 
+static void start(struct bf_service *service, const char *verb, const char *text)
+{
+    bf_auto_json *body = text ? bf_context_parse(text) : NULL;
+    bf_auto_json *answer = NULL;
+    bf_auto_error err = BF_ERROR_INIT;
+
+    bench_check(bf_service_verb(service, BENCH_NAME, verb, body, &answer, &err) == 0, "%s: %s",
+                verb, err.message ? err.message : "");
+}
+
+/* The first of its two rounds is behind it, and cannot be cancelled any more; the cutover can. */
+static void cancelled(struct bf_service *service)
+{
+    struct bf_deadline deadline = bf_deadline_in(30000);
+
+    bench_replicate(service);
+    fake_console = "";
+    start(service, "cutover", "{\"yes\":true}");
+    while (!strstr(bench_field(service, "launch"), "\"running\"")) {
+        bench_check(!bf_deadline_passed(deadline), "nothing is launched");
+        bf_loop_turn(service->loop, 20);
+    }
+    start(service, "cancel", NULL);
+    deadline = bf_deadline_in(10000);
+    while (service->jobs) {
+        bench_check(!bf_deadline_passed(deadline), "the cancel is not heard");
+        bf_loop_turn(service->loop, 20);
+    }
+    bench_quiet(service);
+    expect(service, "rolled-back", "on");
+}
+
 static void run(bench_fn *fn, const char *what)
 {
     bench_reset();
@@ -101,6 +134,7 @@ int main(void)
     run(was_on, "one that was on is started, unless it is to stay off");
     run(left_off, "one that a failed cutover left off is started");
     run(half_handed_over, "a machine handed over in part can only be confirmed");
+    run(cancelled, "a cutover that is cancelled while its machine comes up starts the source");
     bench_remove();
     return done();
 }
