@@ -9,7 +9,6 @@ import time
 import pytest
 
 import ferry
-import guests
 from guest import Guest
 from vcenter import VCenter
 
@@ -18,14 +17,13 @@ class World(ferry.World):
     """A vCenter as the source, a private libvirt as the target, and blockferryd."""
 
     # pylint: disable=super-init-not-called
-    def __init__(self):
+    def __init__(self, *more):
+        """more: machines, besides those of these tests."""
         self.vc = VCenter("guest=64M,8M", "data=16M,24M", "small=8M,8M", "wide=" + ",".join(["2M"] * 6),
-                          "hot=16M,8M", "parts=2M,2M,64M", mover=True)
+                          "hot=16M,8M", *more, mover=True)
         ferry.run(f"{ferry.LAB}/images", "copy", "tiny", str(self.vc.disk("guest", 1)), "raw",
                   timeout=600)
-        system = str(self.vc.disk("parts", 3))
-        ferry.run(f"{ferry.LAB}/images", "copy", "tiny", system, "raw", timeout=600)
-        guests.make_recognised(system)
+        self.prepare()
         self.vc.up()
         self.guest = Guest(self.vc)
         self.vc.control(deny_on={self.vc.moref("mover"): ["VirtualMachine.Inventory.Delete"]})
@@ -50,6 +48,9 @@ class World(ferry.World):
             "name": "moved", "type": "vmware", "url": self.vc.url, "user": self.vc.read("user"),
             "password": self.vc.read("password"), "options": {**self.vc.options, **self.guest.options}})
         self.daemon.post("/platforms", {"name": "dst", "type": "libvirt", "url": self.target.uri})
+
+    def prepare(self):
+        """What more disks hold."""
 
     def close(self):
         try:
@@ -296,28 +297,6 @@ def test_more_disks_than_connections(world):
     assert world.last("n-wide")["kind"] == "delta"
     world.check_bytes("wide", "n-wide", disks=6)
     assert most() == 2
-
-
-def test_inspected_in_parts(world):
-    """The system is on the third of three disks, two can be read at a time: the first with the second, then with it."""
-    body = {"source": "narrow", "machine": "parts", "target": "dst", "name": "p", "start": False,
-            "mapping": {"default_network": "lab"},
-            "policy": {"interval": None, "convert": "auto", "quiesce": "off"}}
-    found = {f["id"]: f["severity"] for f in world.daemon.post("/replications", body)["findings"]}
-    assert found["vmware-nfc-budget"] == "warn"
-    most = world.vc.count_connections()
-    world.daemon.do("p", "check", inspect=True)
-    assert most() == 2 and world.vc.snapshots() == []
-    plan = world.daemon.get("/replications/p/plan")["plan"]
-    assert plan["os"]["product"] == "Tiny 12" and plan["partial"] is True, plan
-    part, = [f for f in plan["findings"] if f["id"] == "inspection-part"]
-    assert part["severity"] == "info" and "disks 2001 were not" in part["found"]
-    assert world.daemon.show("p")["state"] == "checked"
-    # All disks of the first point are looked at.
-    world.daemon.do("p", "sync")
-    answer = world.daemon.get("/replications/p/plan")
-    assert answer["point"] == 1 and "partial" not in answer["plan"]
-    assert answer["plan"]["os"]["product"] == "Tiny 12"
 
 
 def test_cutover_boots_on_libvirt(world):
