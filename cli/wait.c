@@ -12,8 +12,8 @@
 #include "cli/cli.h"
 
 #define POLL_MS 300
-#define AWAY_MS 60000 /* so long the service may be away: it is started again, and its jobs go on  \
-                       */
+/* So long the service may be away: it is started again, and its jobs go on. */
+#define AWAY_MS 60000
 
 static volatile sig_atomic_t interrupted;
 
