@@ -211,6 +211,9 @@ static void keep_snapshot(struct json_object *round, const struct bf_snapshot *s
     bf_json_add_i64(json, "taken_us", snapshot->taken_us);
     if (snapshot->quiesce_note)
         bf_round_note(round, "not quiesced: %s", snapshot->quiesce_note);
+    if (snapshot->spread_us)
+        bf_round_note(round, "the disks are of moments at most %llu ms apart",
+                      (unsigned long long)(snapshot->spread_us / 1000));
 }
 
 int bf_round_snapshot(struct bf_job *job, struct bf_error *err)

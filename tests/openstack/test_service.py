@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service from a libvirt machine to a real cloud and back again: rounds, drill, cutover, rollback, confirm."""
+import glob
 import json
 import os
 import re
@@ -29,6 +30,7 @@ class World:
         self.lab = ferry.Lab(f"{self.directory}/a")
         os.mkdir(f"{self.directory}/d")
         self.daemon = ferry.Daemon(f"{self.directory}/d")
+        self.daemon.options = ferry.appliance_cache()
         self.daemon.start()
         self.daemon.post("/platforms", {"name": "kvm", "type": "libvirt", "url": self.lab.uri})
         for name in ("source", "target"):
@@ -217,11 +219,24 @@ def server(world):
     yield {"id": made, "volumes": {"vda": root, "vdb": data}}
 
 
-def same_bytes(world, name, key, volume):
-    """The last point of a disk holds what the round's snapshot holds, which is kept as the baseline."""
+def baseline(world, volume):
+    """What the last round's snapshot holds, which is kept for the next round."""
     found = json.loads(world.cloud.rbd("snap", "ls", "--format", "json", f"volumes-a/volume-{volume}"))
-    assert len(found) == 1, found  # one baseline between rounds
-    at = f"rbd:volumes-a/volume-{volume}@{found[0]['name']}:conf={world.cloud.conf}"
+    assert len(found) == 1, found  # one between rounds
+    return f"rbd:volumes-a/volume-{volume}@{found[0]['name']}:conf={world.cloud.conf}"
+
+
+def newest_layer(world, name, key):
+    """The last point of a disk on libvirt."""
+    rows = [row for row in world.daemon.ledger() if row["kind"] == "layer" and row["replication"] == name
+            and row["name"] == key and row["state"] == "made"]
+    newest = max(rows, key=lambda row: row["created_at"])["tag"]
+    return glob.glob(f"{world.lab.directory}/pool*/{newest}-of-*")[0]
+
+
+def same_bytes(world, name, key, volume):
+    """The last point of a disk on the cloud holds what the round's snapshot holds."""
+    at = baseline(world, volume)
     replica = next(one["id"] for one in world.target.cloud.get("volumev3", "/volumes/detail")["volumes"]
                    if one["name"].endswith(f" {name} {key}"))
     points = world.target.cloud.get("volumev3", f"/snapshots/detail?volume_id={replica}")["snapshots"]
@@ -239,6 +254,8 @@ def test_rounds_of_a_running_server(world, server):
         world.daemon.do("o", "sync")
         last = world.daemon.show("o")["last_round"]
         assert last["kind"] == "delta" and 0 < last["sent_bytes"] < 8 * MIB, last
+        apart = int(re.search(r"at most (\d+) ms apart", last["note"]).group(1))
+        assert 0 < apart < 60000, last  # snapshots of two disks, one after the other
         for key, volume in server["volumes"].items():
             same_bytes(world, "o", key, volume)
 
@@ -289,8 +306,14 @@ def test_volumes_handed_over_are_free(world, server):
 def test_to_libvirt(world, server):
     one = world.replicate("source", SERVER, "kvm", "k", {"default_network": "lab", "isolated_network": "isolated"})
     assert one["last_round"]["kind"] == "full"
-    world.daemon.do("k", "sync")
-    assert world.daemon.show("k")["last_round"]["kind"] == "delta"
+    for _ in range(3):
+        time.sleep(2)
+        world.daemon.do("k", "sync")
+        last = world.daemon.show("k")["last_round"]
+        assert last["kind"] == "delta" and 0 < last["sent_bytes"] < 8 * MIB, last
+        for key, volume in server["volumes"].items():
+            run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", baseline(world, volume),
+                newest_layer(world, "k", key))
     world.daemon.do("k", "cutover", yes=True)
     assert world.lab.virsh("domstate", SERVER) == "running"
     assert "missing=0" in booted_line(world.daemon.show("k")["launch"])
