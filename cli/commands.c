@@ -55,14 +55,15 @@ static const struct bf_cli_option platform_add[] = {
     VALUE("user", "NAME", "log in as; the password is asked for unless given"),
     PASSWORD,
     {"option", "KEY=VALUE", "an option of the platform's type", true, BF_WORD_NONE, NULL},
-    END};
+    SWITCH("no-test", "do not look whether it answers"), END};
 static const struct bf_cli_option platform_set[] = {
     VALUE("url", "URL", "where it is now; it has to be the same platform"),
     VALUE("user", "NAME", "log in as; the password is asked for unless given"),
     SWITCH("password", "ask for a new password"),
     PASSWORD,
     {"option", "KEY=VALUE", "an option of the platform's type; KEY= takes one back", true, BF_WORD_NONE, NULL},
-    SWITCH("yes", "do not ask whether the new address is of the same platform"), END};
+    SWITCH("yes", "do not ask whether the new address is of the same platform"),
+    SWITCH("no-test", "do not look whether it answers"), END};
 static const struct bf_cli_option replicate[] = {
     {"source", "PLATFORM", "where the machine is (required)", false, BF_WORD_PLATFORM, NULL},
     {"target", "PLATFORM", "where it shall go (required)", false, BF_WORD_PLATFORM, NULL},
@@ -120,6 +121,7 @@ static const struct bf_cli_option report[] = {
 
 const struct bf_cli_command bf_cli_commands[] = {
     {"platform add", ONE("NAME", BF_WORD_NONE), platform_add, "Register a platform",
+     "Then it is tested, unless the answer is wanted as JSON: a certificate that is not trusted is shown. "
      "The password is read from a file, a descriptor or the terminal, never from the command line.", bf_cli_platform_add},
     {"platform list", NOTHING, none, "List the platforms", NULL, bf_cli_platform_list},
     {"platform show", ONE("NAME", P), none, "Show a platform", NULL, bf_cli_platform_show},

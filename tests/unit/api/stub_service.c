@@ -570,8 +570,9 @@ int bf_service_verb(struct bf_service *service, const char *name, const char *ve
 static struct json_object *answer_of(struct question *question, struct bf_error *err)
 {
     struct bf_service *service = question->service;
+    bool test = bf_streq(question->kind, "platform-test");
     const char *platform =
-        json_object_get_string(json_object_object_get(question->body, "platform"));
+        json_object_get_string(json_object_object_get(question->body, test ? "name" : "platform"));
     const char *machine = json_object_get_string(json_object_object_get(question->body, "machine"));
     struct json_object *list = world_list(service, "machines");
     struct json_object *found;

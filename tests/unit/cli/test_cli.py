@@ -214,7 +214,9 @@ def test_platform_is_changed(server, tmp_path):
     done = cli(server, "platform", "set", "new", "--option", "pool=other", "--option", "accel=", "--json", *given)
     assert json.loads(done.out)["options"] == {"pool": "other", "accel": None}, "KEY= is null, which takes it back"
     done = cli(server, "platform", "set", "new", "--url", "qemu:///system", "--yes", *given)
-    assert done.code == 0 and "new: changed" in done.out and "platform test new" in done.out
+    assert done.code == 0 and "new: changed\nnew answers\n" in done.out
+    done = cli(server, "platform", "set", "new", "--url", "qemu:///system", "--yes", "--no-test", *given)
+    assert done.code == 0 and done.out == "new: changed\n"
     terminal = Terminal(server, "platform", "set", "new", "--password")
     terminal.expect("Password of the user at new: ")
     terminal.type("s3cret\n")
@@ -488,10 +490,15 @@ def test_errors_as_json(server):
 
 
 def test_evidence_is_shown(server):
-    assert cli(server, "platform", "add", "gone", "--type", "libvirt", "--url", "x").code == 0
+    evidence = ["    error: failed to connect to the hypervisor", "    error: refused"]
+    done = cli(server, "platform", "add", "gone", "--type", "libvirt", "--url", "x")
+    assert done.code == 0 and done.out == "gone: registered\n", "a platform may be told of before it is up"
+    assert done.err.splitlines()[3:5] == evidence and "blockferry platform set gone" in done.err.splitlines()[5]
     done = cli(server, "machine", "list", "gone")
     assert done.code == 9
-    assert done.err.splitlines()[3:] == ["    error: failed to connect to the hypervisor", "    error: refused"]
+    assert done.err.splitlines()[3:] == evidence
+    done = cli(server, "platform", "add", "here", "--type", "libvirt", "--url", "x")
+    assert done.code == 0 and done.out.startswith("here: registered\nhere answers\n") and not done.err
 
 
 def test_no_service():
