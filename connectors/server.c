@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/process.h"
 #include "base/text.h"
 
@@ -47,6 +48,26 @@ char *bf_server_uri_of(const char *socket_path, const char *export_name)
 const char *bf_server_uri(const struct bf_server *server)
 {
     return server->uri;
+}
+
+char *bf_server_qemu_listen(const char *socket_path)
+{
+    bf_auto_json *option = json_object_new_object();
+    struct json_object *addr = json_object_new_object();
+
+    bf_json_add_string(addr, "type", "unix");
+    bf_json_add_string(addr, "path", socket_path);
+    json_object_object_add(option, "addr", addr);
+    return bf_xstrdup(bf_json_text(option));
+}
+
+const char *bf_server_qemu_export(bool read_only)
+{
+#define EXPORT                                                                                     \
+    "{\"type\":\"nbd\",\"id\":\"export\",\"node-name\":\"image\","                                 \
+    "\"name\":\"" BF_SERVER_QEMU_EXPORT "\",\"writable\":"
+    return read_only ? EXPORT "false}" : EXPORT "true}";
+#undef EXPORT
 }
 
 /* --- start --- */

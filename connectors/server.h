@@ -45,3 +45,9 @@ int bf_server_stop(struct bf_server *server, uint64_t timeout_ms, struct bf_erro
 
 /* The URI of an export on a socket.  Caller frees. */
 char *bf_server_uri_of(const char *socket_path, const char *export_name);
+
+/* For a qemu-storage-daemon that shows its node "image" on that socket: the values of --nbd-server
+ * (caller frees) and of --export.  JSON, so that no path can be taken for an option. */
+char *bf_server_qemu_listen(const char *socket_path);
+const char *bf_server_qemu_export(bool read_only);
+#define BF_SERVER_QEMU_EXPORT "disk"

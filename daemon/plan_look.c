@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "connectors/mover_bridge.h"
 #include "connectors/source.h"
 #include "connectors/target.h"
 #include "daemon/context.h"
@@ -20,19 +21,55 @@
 
 /* Under emulation and beside other work an inspection was seen to need a minute. */
 #define DEADLINE_MS ((uint64_t)10 * 60 * 1000)
+#define STOP_MS 10000
 
 /* --- inspect disks that are open --- */
+
+/* What a mover serves of the source, by a socket that libguestfs can open.  The servers that this
+ * starts are in `servers`, also when it fails. */
+static int bridge(struct bf_job *job, const char *directory,
+                  const struct bf_endpoint_spec *const *specs, size_t count,
+                  struct bf_endpoint_spec *bridged, struct bf_server **servers,
+                  struct bf_error *err)
+{
+    struct bf_platform *source;
+
+    for (size_t i = 0; i < count; i++) {
+        bridged[i] = *specs[i];
+        if (!specs[i]->tls_directory)
+            continue;
+        if (bf_job_source(job, &source, err) != 0 ||
+            bf_mover_bridge(source, directory, (unsigned)i, specs[i], true, &servers[i], err) != 0)
+            return -1;
+        bridged[i].uri = (char *)(uintptr_t)bf_server_uri(servers[i]); /* borrowed */
+        bridged[i].tls_directory = NULL;
+    }
+    return 0;
+}
 
 static int inspect(struct bf_job *job, const struct bf_endpoint_spec *const *specs, size_t count,
                    struct json_object **ret_plan, struct bf_error *err)
 {
     bf_auto_guest_request request = {0};
+    bf_auto_free struct bf_endpoint_spec *bridged = bf_xcalloc(count + 1, sizeof(*bridged));
+    bf_auto_free const struct bf_endpoint_spec **disks = bf_xcalloc(count + 1, sizeof(*disks));
+    bf_auto_free struct bf_server **servers = bf_xcalloc(count + 1, sizeof(*servers));
+    int r = bf_guest_request_init(job, 'i', DEADLINE_MS, &request, err);
 
-    if (bf_guest_request_init(job, 'i', DEADLINE_MS, &request, err) != 0)
-        return -1;
-    request.convert.disks = specs;
+    for (size_t i = 0; i < count; i++)
+        disks[i] = &bridged[i];
+    request.convert.disks = disks;
     request.convert.disk_count = count;
-    return bf_inspect_run(&request.convert, ret_plan, err);
+    if (r == 0)
+        r = bridge(job, request.directory, specs, count, bridged, servers, err);
+    if (r == 0)
+        r = bf_inspect_run(&request.convert, ret_plan, err);
+    for (size_t i = 0; i < count; i++) {
+        bf_auto_error ignored = BF_ERROR_INIT; /* it only read */
+
+        (void)bf_server_stop(servers[i], STOP_MS, &ignored);
+    }
+    return r;
 }
 
 /* What was found, or why nothing was. */

@@ -75,17 +75,6 @@ static char *image_node(const struct bf_libvirt_serve_request *request)
     return bf_xstrdup(bf_json_text(node));
 }
 
-static char *server_option(const char *socket_path)
-{
-    bf_auto_json *option = json_object_new_object();
-    struct json_object *addr = json_object_new_object();
-
-    bf_json_add_string(addr, "type", "unix");
-    bf_json_add_string(addr, "path", socket_path);
-    json_object_object_add(option, "addr", addr);
-    return bf_xstrdup(bf_json_text(option));
-}
-
 static char *export_option(const struct bf_libvirt_serve_request *request)
 {
     bf_auto_json *option = json_object_new_object();
@@ -126,7 +115,7 @@ int bf_libvirt_serve(struct bf_libvirt *lv, const struct bf_libvirt_serve_reques
 
     if (bf_server_socket(lv->conf.work_directory, "nbd", lv->serial++, &path, err) < 0)
         return -1;
-    bf_auto_free char *listen = server_option(path);
+    bf_auto_free char *listen = bf_server_qemu_listen(path);
     const char *argv[] = {"qemu-storage-daemon", "--blockdev", file,       "--blockdev", image,
                           "--nbd-server",        listen,       "--export", export,       NULL};
     struct bf_server_spec spec = {

@@ -41,3 +41,19 @@ def test_inspected_in_parts(world):
     answer = world.daemon.get("/replications/p/plan")
     assert answer["point"] == 1 and "partial" not in answer["plan"]
     assert answer["plan"]["os"]["product"] == "Tiny 12"
+
+
+def test_inspected_through_a_mover(world):
+    """libguestfs knows nothing of the mover's certificates."""
+    world.daemon.do("p", "remove", delete_volumes=True)
+    body = {"source": "moved", "machine": "parts", "target": "dst", "name": "m", "start": False,
+            "mapping": {"default_network": "lab"},
+            "policy": {"interval": None, "convert": "auto", "quiesce": "off"}}
+    world.daemon.post("/replications", body)
+    calls = world.vc.control()["calls"].get("ReconfigVM_Task", 0)
+    world.daemon.do("m", "check", inspect=True)
+    state = world.vc.control()
+    assert state["calls"]["ReconfigVM_Task"] >= calls + 6, "each disk attached and detached"
+    assert state["attached"] == [] and world.vc.snapshots() == []
+    plan = world.daemon.get("/replications/m/plan")["plan"]
+    assert plan["os"]["product"] == "Tiny 12" and "partial" not in plan, plan
