@@ -13,18 +13,6 @@
 #define MOVER_PORT "10809"
 #define SCHEME "nbds://"
 
-static char *tls_object(const char *directory)
-{
-    bf_auto_json *object = json_object_new_object();
-
-    bf_json_add_string(object, "qom-type", "tls-creds-x509");
-    bf_json_add_string(object, "id", "tls");
-    bf_json_add_string(object, "endpoint", "client");
-    bf_json_add_bool(object, "verify-peer", true);
-    bf_json_add_string(object, "dir", directory);
-    return bf_xstrdup(bf_json_text(object));
-}
-
 /* HOST, HOST:PORT, [IPv6] or [IPv6]:PORT. */
 static struct json_object *mover_server(const char *address)
 {
@@ -80,7 +68,7 @@ int bf_mover_bridge(struct bf_platform *platform, const char *work_directory, un
     if (split(spec->uri, &address, &export_name, err) < 0 ||
         bf_server_socket(work_directory, "bridge", serial, &path, err) < 0)
         return -1;
-    bf_auto_free char *tls = tls_object(spec->tls_directory);
+    bf_auto_free char *tls = bf_server_qemu_tls(spec->tls_directory);
     bf_auto_free char *node = mover_node(address, export_name, read_only);
     bf_auto_free char *listen = bf_server_qemu_listen(path);
     const char *argv[] = {"qemu-storage-daemon",

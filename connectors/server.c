@@ -70,6 +70,18 @@ const char *bf_server_qemu_export(bool read_only)
 #undef EXPORT
 }
 
+char *bf_server_qemu_tls(const char *directory)
+{
+    bf_auto_json *object = json_object_new_object();
+
+    bf_json_add_string(object, "qom-type", "tls-creds-x509");
+    bf_json_add_string(object, "id", "tls");
+    bf_json_add_string(object, "endpoint", "client");
+    bf_json_add_bool(object, "verify-peer", true);
+    bf_json_add_string(object, "dir", directory);
+    return bf_xstrdup(bf_json_text(object));
+}
+
 /* --- start --- */
 
 /* One connection that reads the greeting: then the server's main loop runs, and all of its command

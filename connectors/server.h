@@ -51,3 +51,5 @@ char *bf_server_uri_of(const char *socket_path, const char *export_name);
 char *bf_server_qemu_listen(const char *socket_path);
 const char *bf_server_qemu_export(bool read_only);
 #define BF_SERVER_QEMU_EXPORT "disk"
+/* The value of --object for the certificates of a client, as "tls".  Caller frees. */
+char *bf_server_qemu_tls(const char *directory);

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/text.h"
+#include "connectors/server.h"
 
 #define LIVE_WAIT_MS 60000
 #define POLL_MS 20
@@ -120,19 +121,7 @@ static int wait_live(struct bf_export *export, struct bf_deadline deadline, int 
     }
 }
 
-/* Text for one of qemu-storage-daemon's options; JSON, so that no name can add an option. */
-static char *tls_object(const char *directory)
-{
-    bf_auto_json *object = json_object_new_object();
-
-    bf_json_add_string(object, "qom-type", "tls-creds-x509");
-    bf_json_add_string(object, "id", "tls");
-    bf_json_add_string(object, "endpoint", "client");
-    bf_json_add_bool(object, "verify-peer", true);
-    bf_json_add_string(object, "dir", directory);
-    return bf_xstrdup(bf_json_text(object));
-}
-
+/* JSON, so that no name can add an option. */
 static char *fuse_export(const char *mountpoint)
 {
     bf_auto_json *object = json_object_new_object();
@@ -159,7 +148,7 @@ static int spawn(struct bf_export *export, const struct bf_endpoint_spec *disk,
     if (bf_export_blockdev(disk, &blockdev, &tls_directory, err) < 0)
         return -1;
     if (tls_directory) {
-        tls = tls_object(tls_directory);
+        tls = bf_server_qemu_tls(tls_directory);
         argv[count++] = "--object";
         argv[count++] = tls;
     }

@@ -2,6 +2,7 @@
 """What goes wrong around a copy: servers that die, stall, lie and fail; targets that are full."""
 import errno
 import os
+import pathlib
 import random
 import resource
 import signal
@@ -147,23 +148,29 @@ def test_permanent_write_error(work):
     assert run_copy(source, into.uri).error["code"] == "write-error"
 
 
-def test_flush_error(work):
-    """A flush that failed is the end, never a retry."""
-    source = make_disk(work / "source", 4 * MIB)
-    script = work / "script"
-    with open(script, "w") as f:
-        f.write(f"""#!/bin/bash
+def scripted(work, size, cases):
+    """A server of a shell script's cases; what it keeps is nothing.  Its URI."""
+    script = pathlib.Path(work / "script")
+    script.write_text(f"""#!/bin/bash
 case "$1" in
-  get_size) echo {4 * MIB};;
+  get_size) echo {size};;
   pread) head -c $3 /dev/zero;;
-  pwrite) cat >/dev/null;;
-  zero|trim|can_write|can_zero|can_trim|can_flush|can_multi_conn) exit 0;;
-  flush) echo x >> {work / 'flushes'}; echo EIO no >&2; exit 1;;
+{cases}
   *) exit 2;;
 esac
 """)
-    os.chmod(script, 0o755)
-    result = run_copy("--journal", work / "j", source, work.nbdkit("sh", script).uri)
+    script.chmod(0o755)
+    return work.nbdkit("sh", script).uri
+
+
+def test_flush_error(work):
+    """A flush that failed is the end, never a retry."""
+    source = make_disk(work / "source", 4 * MIB)
+    uri = scripted(work, 4 * MIB, f"""
+  pwrite) cat >/dev/null;;
+  zero|trim|can_write|can_zero|can_trim|can_flush|can_multi_conn) exit 0;;
+  flush) echo x >> {work / 'flushes'}; echo EIO no >&2; exit 1;;""")
+    result = run_copy("--journal", work / "j", source, uri)
     assert result.error["code"] == "write-error"
     assert os.path.getsize(work / "flushes") == 2, "it was flushed again after the failure"
 
@@ -171,46 +178,27 @@ esac
 def test_target_without_flush(work):
     """Nothing that is written to it can ever be called done."""
     source = make_disk(work / "source", 4 * MIB)
-    script = work / "script"
-    with open(script, "w") as f:
-        f.write(f"""#!/bin/bash
-case "$1" in
-  get_size) echo {4 * MIB};;
-  pread) head -c $3 /dev/zero;;
+    uri = scripted(work, 4 * MIB, """
   pwrite) cat >/dev/null;;
   can_write) exit 0;;
-  can_flush) exit 3;;
-  *) exit 2;;
-esac
-""")
-    os.chmod(script, 0o755)
-    result = run_copy(source, work.nbdkit("sh", script).uri)
-    assert result.error["code"] == "platform-unsupported"
-    run_copy(work.nbdkit("sh", script).uri, work / "t").done  # as a source it will do
+  can_flush) exit 3;;""")
+    assert run_copy(source, uri).error["code"] == "platform-unsupported"
+    run_copy(uri, work / "t").done  # as a source it will do
 
 
 def test_flush_fails_while_the_target_is_full(work):
     """The disk is full and the flush under way fails: the next one succeeds and proves nothing."""
     source = make_dirty(work / "source", 8 * MIB)
-    script = work / "script"
-    with open(script, "w") as f:
-        f.write(f"""#!/bin/bash
-case "$1" in
-  get_size) echo {8 * MIB};;
+    uri = scripted(work, 8 * MIB, f"""
   thread_model) echo parallel;;
-  pread) head -c $3 /dev/zero;;
   pwrite) cat >/dev/null
     [ $4 -ge {4 * MIB} ] || exit 0
     for i in {{1..100}}; do [ ! -e {work / 'flushing'} ] || break; sleep 0.05; done
     echo ENOSPC full >&2; exit 1;;
   zero|trim|can_write|can_zero|can_trim|can_flush|can_multi_conn) exit 0;;
   flush) [ ! -e {work / 'flushing'} ] || exit 0
-    echo x >{work / 'flushing'}; sleep 0.7; echo EIO no >&2; exit 1;;
-  *) exit 2;;
-esac
-""")
-    os.chmod(script, 0o755)
-    result = run_copy("--journal", work / "j", "--request-size", "256K", source, work.nbdkit("sh", script).uri,
+    echo x >{work / 'flushing'}; sleep 0.7; echo EIO no >&2; exit 1;;""")
+    result = run_copy("--journal", work / "j", "--request-size", "256K", source, uri,
                       program=HOOKED, env={"BLOCKFERRY_FLUSH_BYTES": str(MIB)})
     assert result.error["code"] == "target-full"
     assert os.path.exists(work / "flushing"), "no flush was under way"
