@@ -8,6 +8,7 @@
  * What the functions need and give is at their declarations; names here follow them.
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -691,6 +692,7 @@ int main(void)
     size_t capacity = 0;
     ssize_t length;
 
+    signal(SIGPIPE, SIG_IGN); /* as the daemon: libvirt writes to a libvirtd that was killed */
     bf_log_open("seam", BF_LOG_DEBUG);
     while ((length = getline(&line, &capacity, stdin)) > 0) {
         bf_auto_error err = BF_ERROR_INIT;

@@ -123,7 +123,7 @@ def test_rename_that_was_cut_off(cloud):
     """librbd's rename has three steps; between them both names lead to the image."""
     pool = "volumes-b"
     uri = f"rbd:{pool}/{{}}?conf={cloud.conf}&id=mover"
-    rename = [f"{os.environ['BLOCKFERRY_LIBEXEC']}/blockferry-rbd", "rename"]
+    rename = [f"{os.path.dirname(os.environ['BLOCKFERRY_COPY'])}/blockferry-rbd", "rename"]
 
     def rados(*argv):
         run("rados", "-c", cloud.conf, "-p", pool, *argv)
