@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mover as a server of the lab's cloud, reached from this host over the bridge that Nova plugs its port into."""
+import atexit
 import os
+import shutil
 import subprocess
 import tempfile
 
@@ -25,7 +27,9 @@ class NovaMover:
         self.project = project
         with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="bf-mover.") as directory:
             image = os.path.join(directory, "mover.raw")
-            self.certificates = tempfile.mkdtemp(dir="/var/tmp", prefix="bf-pki.") + "/client"
+            secrets = tempfile.mkdtemp(dir="/var/tmp", prefix="bf-pki.")
+            atexit.register(shutil.rmtree, secrets, ignore_errors=True)
+            self.certificates = f"{secrets}/client"
             run(BUILD, "--address", self.address, "--network", f"{self.address}/24", *options, image, self.certificates,
                 env={**os.environ, "MOVER_SERVE": os.environ.get("MOVER_SERVE", "mover-serve")})
             self.volume = project.boot_volume("rbd-a", image)
