@@ -66,6 +66,18 @@ static void tell_part(struct listing *listing, const char *tag, const char *name
     }
 }
 
+/* Things called "<tag><separator>...": parts of a machine. */
+static void tell_parts(struct listing *listing, struct json_object *things, char separator)
+{
+    for (size_t i = 0; i < json_object_array_length(things); i++) {
+        const char *name = bf_cloud_text(json_object_array_get_idx(things, i), "name");
+        char tag[BF_TAG_LENGTH + 1];
+
+        if (bf_tag_of(name, tag) && name[BF_TAG_LENGTH] == separator)
+            tell_part(listing, tag, name);
+    }
+}
+
 /* Ports made for a machine that was never started. */
 static int tell_ports(struct listing *listing, struct bf_error *err)
 {
@@ -73,13 +85,7 @@ static int tell_ports(struct listing *listing, struct bf_error *err)
 
     if (bf_neutron_ports(listing->cloud, NULL, &ports, err) < 0)
         return -1;
-    for (size_t i = 0; i < json_object_array_length(ports); i++) {
-        const char *name = bf_cloud_text(json_object_array_get_idx(ports, i), "name");
-        char tag[BF_TAG_LENGTH + 1];
-
-        if (bf_tag_of(name, tag) && name[BF_TAG_LENGTH] == '-')
-            tell_part(listing, tag, name);
-    }
+    tell_parts(listing, ports, '-');
     return 0;
 }
 
@@ -96,13 +102,7 @@ static int tell_images(struct listing *listing, struct bf_error *err)
                          &(struct bf_cloud_request){.service = BF_CLOUD_IMAGE, .path = path},
                          "images", &images, err) < 0)
         return -1;
-    for (size_t i = 0; i < json_object_array_length(images); i++) {
-        const char *name = bf_cloud_text(json_object_array_get_idx(images, i), "name");
-        char tag[BF_TAG_LENGTH + 1];
-
-        if (bf_tag_of(name, tag) && name[BF_TAG_LENGTH] == ' ')
-            tell_part(listing, tag, name);
-    }
+    tell_parts(listing, images, ' ');
     return 0;
 }
 

@@ -24,13 +24,11 @@ static int take_level(const char *id, xmlNodePtr object, void *user)
 {
     struct level *level = user;
     xmlNodePtr parent = bf_vmware_property(object, "parent");
-    xmlChar *type = parent ? xmlGetNoNsProp(parent, (const xmlChar *)"type") : NULL;
 
     (void)id;
     level->name = bf_vmware_text(bf_vmware_property(object, "name"), "");
-    level->parent = parent ? bf_vmware_text(parent, "") : NULL;
-    level->parent_type = type ? bf_xstrdup((const char *)type) : NULL;
-    xmlFree(type);
+    level->parent = bf_vmware_text(parent, "");
+    level->parent_type = bf_vmware_reference_type(parent);
     return 0;
 }
 

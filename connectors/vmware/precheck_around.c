@@ -37,13 +37,12 @@ static int take_datastore(const char *id, xmlNodePtr object, void *user)
             size += around->machine->disks[i].size_bytes;
     }
     xmlNodePtr parent = bf_vmware_property(object, "parent");
-    xmlChar *kind = parent ? xmlGetNoNsProp(parent, (const xmlChar *)"type") : NULL;
+    bf_auto_free char *kind = bf_vmware_reference_type(parent);
 
-    if (bf_streq((const char *)kind, "StoragePod")) {
+    if (bf_streq(kind, "StoragePod")) {
         around->pod = bf_vmware_text(parent, "");
         around->store = bf_xstrdup(name ? name : id);
     }
-    xmlFree(kind);
     if (free_bytes < size / 10) {
         bf_auto_free char *have = bf_format_bytes(free_bytes);
         bf_auto_free char *want = bf_format_bytes(size / 10);

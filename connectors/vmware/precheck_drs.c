@@ -23,13 +23,11 @@ static void parent_done(struct parent *parent)
 static int take_parent(const char *id, xmlNodePtr object, void *user)
 {
     struct parent *parent = user;
-    xmlNodePtr val = bf_vmware_property(object, "parent");
-    xmlChar *type = val ? xmlGetNoNsProp(val, (const xmlChar *)"type") : NULL;
+    xmlNodePtr reference = bf_vmware_property(object, "parent");
 
     (void)id;
-    parent->id = val ? bf_vmware_text(val, "") : NULL;
-    parent->type = type ? bf_xstrdup((const char *)type) : NULL;
-    xmlFree(type);
+    parent->id = bf_vmware_text(reference, "");
+    parent->type = bf_vmware_reference_type(reference);
     return 0;
 }
 

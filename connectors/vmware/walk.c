@@ -55,6 +55,15 @@ char *bf_vmware_text(xmlNodePtr node, const char *path)
     return text;
 }
 
+char *bf_vmware_reference_type(xmlNodePtr reference)
+{
+    xmlChar *type = reference ? xmlGetNoNsProp(reference, (const xmlChar *)"type") : NULL;
+    char *copy = bf_xstrdup((const char *)type);
+
+    xmlFree(type);
+    return copy;
+}
+
 bool bf_vmware_is(xmlNodePtr node, const char *path, const char *text)
 {
     bf_auto_free char *found = bf_vmware_text(node, path);

@@ -18,6 +18,8 @@ xmlNodePtr bf_vmware_child(xmlNodePtr node, const char *name);
 xmlNodePtr bf_vmware_next(xmlNodePtr node, const char *name);
 /* Its text, caller frees; NULL: no such element. "" is the node itself. */
 char *bf_vmware_text(xmlNodePtr node, const char *path);
+/* The type of a reference to a managed object, caller frees; NULL: no node, or it says none. */
+char *bf_vmware_reference_type(xmlNodePtr reference);
 bool bf_vmware_is(xmlNodePtr node, const char *path, const char *text);
 bool bf_vmware_true(xmlNodePtr node, const char *path);
 /* Absent or not a number: `otherwise`. */

@@ -36,27 +36,26 @@ static void cut_over(struct bf_service *service)
     expect(service, "confirm-pending", "off");
 }
 
+static void back(struct bf_service *service, const char *wish, const char *power)
+{
+    cut_over(service);
+    bench_verb(service, "rollback", wish);
+    expect(service, "rolled-back", power);
+}
+
 static void was_off(struct bf_service *service)
 {
     bench_replicate(service);
     set_power("off");
-    cut_over(service);
-    bench_verb(service, "rollback", NULL);
-    expect(service, "rolled-back", "off");
-    cut_over(service);
-    bench_verb(service, "rollback", "{\"start_source\":true}");
-    expect(service, "rolled-back", "on");
+    back(service, NULL, "off");
+    back(service, "{\"start_source\":true}", "on");
 }
 
 static void was_on(struct bf_service *service)
 {
     bench_replicate(service);
-    cut_over(service);
-    bench_verb(service, "rollback", NULL);
-    expect(service, "rolled-back", "on");
-    cut_over(service);
-    bench_verb(service, "rollback", "{\"start_source\":false}");
-    expect(service, "rolled-back", "off");
+    back(service, NULL, "on");
+    back(service, "{\"start_source\":false}", "off");
 }
 
 /* A failed cutover that left the source off has no open launch: the last cutover counts. */
