@@ -71,7 +71,7 @@ set default=0
 set timeout=0
 menuentry 'Debian GNU/Linux' --class debian --class gnu-linux --class os {
     search --no-floppy --fs-uuid --set=root $1
-    linux $prefix/vmlinuz-$kernel root=$root ro console=ttyS0,115200 quiet ${2:-}
+    linux $prefix/vmlinuz-$kernel root=$root ro console=ttyS0,115200 quiet no_timer_check ${2:-}
     initrd $prefix/initrd.img-$kernel
 }
 END
