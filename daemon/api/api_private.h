@@ -18,9 +18,10 @@ struct bf_metrics;
 #define BF_API_DRAIN_MAX (16 * 1024 * 1024)
 #define BF_API_CONNECTIONS_MAX 256
 #define BF_API_STREAMS_MAX 128
-#define BF_API_TIMEOUT_MS 10000   /* header, then body; also the longest pause of a peer */
-#define BF_API_IDLE_MS 20000      /* after a reply, until the next request's header is complete */
-#define BF_API_REPLY_MS 60000     /* a client may take so long to read a reply */
+#define BF_API_TIMEOUT_MS 10000 /* header, then body */
+#define BF_API_IDLE_MS 20000    /* after a reply, until the next request's header is complete */
+#define BF_API_REPLY_MS                                                                            \
+    60000 /* a client may take so long to read a reply, or a stream's next piece */
 #define BF_API_QUESTION_MS 150000 /* a platform may take so long to answer */
 #define BF_API_KEEP_ALIVE_MS 15000
 
@@ -40,6 +41,7 @@ struct bf_api {
     sd_event_source *io;
     sd_event_source *timer; /* MHD's own timeouts */
     sd_event_source *sweep; /* ours, once a second while there is a connection */
+    uint64_t swept_ms;      /* when it last ran */
     struct bf_connection *connections;
     struct bf_request *requests;
     struct bf_stream *streams;
@@ -49,7 +51,9 @@ struct bf_api {
     uint64_t replies[6]; /* sent, by first digit of the status */
 };
 
-/* server.c: a connection was resumed; else its reply would wait for the next event of another. */
+/* server.c: the client's next step is due within so long; 0: it is our turn. */
+void bf_connection_due(struct MHD_Connection *mhd, uint64_t ms);
+/* A connection was resumed; else its reply would wait for the next event of another. */
 void bf_api_run_soon(struct bf_api *api);
 
 /* stream.c */

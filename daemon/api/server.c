@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libmicrohttpd on the main loop, and the course of one request.
  *
- * libmicrohttpd's epoll descriptor is a source of the loop.  Its own timeout is one of
- * inactivity, which a client that sends a byte now and then never meets; so each
- * connection has a deadline here as well, and is shut down when it passes.
+ * libmicrohttpd's epoll descriptor is a source of the loop.  Its own timeout is not used: it is
+ * one of inactivity, which a client that sends a byte now and then never meets, and it counts
+ * our own time as the client's, so that an answer which took long (a disk that is slow to commit)
+ * would be closed instead of sent.  Each connection has a deadline here, which is moved on when
+ * the loop itself was held up, and is shut down when it passes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +23,9 @@
 #include "daemon/api/listen.h"
 #include "daemon/loop.h"
 
-static void connection_due(struct MHD_Connection *mhd, uint64_t ms)
+#define SWEEP_MS 1000
+
+void bf_connection_due(struct MHD_Connection *mhd, uint64_t ms)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -148,7 +152,7 @@ static enum MHD_Result request_reply(struct bf_request *request, const char *pat
                                      const char *method)
 {
     request_log(request, path, method);
-    connection_due(request->connection, BF_API_REPLY_MS);
+    bf_connection_due(request->connection, BF_API_REPLY_MS);
     return bf_reply_send(request);
 }
 
@@ -168,7 +172,7 @@ static enum MHD_Result handle(void *user, struct MHD_Connection *connection, con
         if (!request)
             return MHD_NO;
         *state = request;
-        connection_due(connection, BF_API_TIMEOUT_MS);
+        bf_connection_due(connection, BF_API_TIMEOUT_MS);
         return request_begin(request, path, method) ? request_reply(request, path, method)
                                                     : MHD_YES;
     }
@@ -179,7 +183,7 @@ static enum MHD_Result handle(void *user, struct MHD_Connection *connection, con
         return request_upload(request, data, got);
     }
     if (!request->reply.ready) {
-        connection_due(connection, 0); /* it is our turn now */
+        bf_connection_due(connection, 0); /* it is our turn now */
         request_run(request);
     }
     return request->reply.ready ? request_reply(request, path, method) : MHD_YES;
@@ -192,10 +196,18 @@ static void completed(void *user, struct MHD_Connection *connection, void **stat
     (void)code;
     bf_request_free(*state);
     *state = NULL;
-    connection_due(connection, BF_API_IDLE_MS);
+    bf_connection_due(connection, BF_API_IDLE_MS);
 }
 
 /* --- connections --- */
+
+static void sweep_soon(struct bf_api *api)
+{
+    if (!api->sweep)
+        return;
+    sd_event_source_set_time_relative(api->sweep, SWEEP_MS * 1000);
+    sd_event_source_set_enabled(api->sweep, SD_EVENT_ONESHOT);
+}
 
 static void connection_add(struct bf_api *api, struct MHD_Connection *mhd, void **context)
 {
@@ -212,8 +224,10 @@ static void connection_add(struct bf_api *api, struct MHD_Connection *mhd, void 
         connection->next->link = &connection->next;
     api->connections = connection;
     *context = connection;
-    if (api->sweep)
-        sd_event_source_set_enabled(api->sweep, SD_EVENT_ON);
+    if (!connection->next) {
+        api->swept_ms = bf_now_ms();
+        sweep_soon(api);
+    }
 }
 
 static void connection_notice(void *user, struct MHD_Connection *mhd, void **context,
@@ -275,21 +289,36 @@ static int on_timer(sd_event_source *source, uint64_t now, void *user)
     return 0;
 }
 
+/* For how long the loop did nothing of this since the last sweep: not the clients' delay. */
+static uint64_t held_up_ms(struct bf_api *api)
+{
+    uint64_t since = api->swept_ms;
+
+    api->swept_ms = bf_now_ms();
+    return api->swept_ms - since > SWEEP_MS ? api->swept_ms - since - SWEEP_MS : 0;
+}
+
 /* Shutting the socket down makes libmicrohttpd read the end and close it. */
-static int on_sweep(sd_event_source *source, uint64_t now, void *user)
+static int on_sweep(sd_event_source *source, uint64_t scheduled, void *user)
 {
     struct bf_api *api = user;
+    uint64_t late = held_up_ms(api);
 
+    (void)source;
+    (void)scheduled;
     for (struct bf_connection *connection = api->connections; connection;
-         connection = connection->next)
+         connection = connection->next) {
+        if (connection->due.at_ms)
+            connection->due.at_ms += late;
         if (bf_deadline_passed(connection->due)) {
             connection->due = (struct bf_deadline){0};
             shutdown(connection->fd, SHUT_RDWR);
         }
+    }
     bf_requests_tick(api);
     bf_streams_tick(api);
-    sd_event_source_set_time(source, now + 1000000);
-    sd_event_source_set_enabled(source, api->connections ? SD_EVENT_ON : SD_EVENT_OFF);
+    if (api->connections)
+        sweep_soon(api);
     run(api);
     return 0;
 }
@@ -321,7 +350,6 @@ static int daemon_start(struct bf_api *api, int fd, struct bf_error *err)
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle, api,
         MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)BF_API_CONNECTIONS_MAX,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(BF_API_TIMEOUT_MS / 1000),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(64 * 1024), MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_UNESCAPE_CALLBACK, unescape_not, NULL, MHD_OPTION_NOTIFY_COMPLETED, completed,
         api, MHD_OPTION_NOTIFY_CONNECTION, connection_notice, api, MHD_OPTION_END);
@@ -340,8 +368,8 @@ static int loop_join(struct bf_api *api, struct bf_error *err)
         code = sd_event_add_time_relative(api->event, &api->timer, CLOCK_MONOTONIC, 0, 1, on_timer,
                                           api);
     if (code >= 0)
-        code = sd_event_add_time_relative(api->event, &api->sweep, CLOCK_MONOTONIC, 1000000, 0,
-                                          on_sweep, api);
+        code = sd_event_add_time_relative(api->event, &api->sweep, CLOCK_MONOTONIC, SWEEP_MS * 1000,
+                                          0, on_sweep, api);
     if (code < 0)
         return bf_fail(err, BF_E_SYSTEM, -code, "event sources of the HTTP server");
     return 0;

@@ -136,11 +136,13 @@ static ssize_t reader(void *user, uint64_t position, char *buffer, size_t max)
     if (length == 0) {
         stream->request->suspended = true;
         MHD_suspend_connection(stream->request->connection);
+        bf_connection_due(stream->request->connection, 0);
         return 0;
     }
     memcpy(buffer, stream->queue.text + stream->taken, length);
     stream->taken += length;
     stream->sent_ms = bf_now_ms();
+    bf_connection_due(stream->request->connection, BF_API_REPLY_MS);
     return (ssize_t)length;
 }
 

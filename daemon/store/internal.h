@@ -72,6 +72,10 @@ struct store_value {
 #define STORE_LIMIT(n)                                                                             \
     STORE_INT_VALUE((n) == 0 || (uint64_t)(n) > INT64_MAX ? INT64_MAX : (int64_t)(n))
 
+/* --- sqlite.c --- */
+/* A line in the log when what began then took so long that clients notice. */
+void store_warn_slow(const struct bf_store *store, uint64_t begin_ms);
+
 /* --- rows.c --- */
 int store_insert(struct bf_store *store, const struct store_table *table, const void *row,
                  struct bf_error *err);

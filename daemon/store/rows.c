@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "daemon/store/internal.h"
 
@@ -192,7 +193,10 @@ static int constraint_fail(struct bf_store *store, const struct store_table *tab
 static int step_write(struct bf_store *store, const struct store_table *table,
                       sqlite3_stmt *statement, struct bf_error *err)
 {
+    uint64_t begin = bf_now_ms();
     int rc = sqlite3_step(statement);
+
+    store_warn_slow(store, begin);
     if (rc == SQLITE_DONE || rc == SQLITE_ROW)
         return 0;
     rc = sqlite3_extended_errcode(store->db);

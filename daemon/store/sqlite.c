@@ -25,6 +25,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -36,6 +37,7 @@
 /* Another reader (an admin's sqlite3, a backup) may hold a lock for a moment; the main loop must
  * not stand still for long. */
 #define BUSY_MS 2000
+#define SLOW_MS 1000
 
 int store_fail(struct bf_store *store, int rc, const char *doing, struct bf_error *err)
 {
@@ -51,11 +53,24 @@ void store_assert_usable(const struct bf_store *store)
     assert(pthread_equal(store->owner, pthread_self()));
 }
 
+void store_warn_slow(const struct bf_store *store, uint64_t begin_ms)
+{
+    uint64_t took = bf_now_ms() - begin_ms;
+
+    if (took >= SLOW_MS)
+        bf_log_warning("%s: writing took %llu ms; until then the service did nothing else. "
+                       "Is the disk busy?",
+                       store->path, (unsigned long long)took);
+}
+
 static int run_sql(struct bf_store *store, const char *sql, struct bf_error *err)
 {
+    uint64_t begin = bf_now_ms();
     int rc = sqlite3_exec(store->db, sql, NULL, NULL, NULL);
+
     if (rc != SQLITE_OK)
         return store_fail(store, sqlite3_extended_errcode(store->db), sql, err);
+    store_warn_slow(store, begin);
     return 0;
 }
 

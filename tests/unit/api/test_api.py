@@ -303,6 +303,31 @@ def test_slow_clients_time_out_and_disturb_nobody(server):
     assert all(8 < seconds < 25 for seconds in took.values()), took
 
 
+def test_own_delay_cuts_nobody(fresh):
+    """The service is held up for longer than a client may take: within an answer, or altogether."""
+    def begun():
+        connection = fresh.connect(timeout=60)
+        connection.send(b"GET /v1/st")
+        return connection
+    half = [begun(), begun()]
+    time.sleep(0.3)  # they are accepted, and have a deadline
+    slow = fresh.connect(timeout=60)
+    slow.send(b"GET /v1/replications/slow%20disk/points HTTP/1.1\r\nHost: x\r\n\r\n")
+    time.sleep(0.3)
+    half[0].send(b"atus HTTP/1.1\r\nHost: x\r\n\r\n")
+    refused(slow.answer(), 404, "no-such-replication")
+    assert half[0].answer().status == 200
+    half[1].send(b"atus HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert half[1].answer().status == 200
+    stopped = begun()
+    time.sleep(0.3)
+    fresh.process.send_signal(signal.SIGSTOP)
+    stopped.send(b"atus HTTP/1.1\r\nHost: x\r\n\r\n")
+    time.sleep(11)
+    fresh.process.send_signal(signal.SIGCONT)
+    assert stopped.answer().status == 200
+
+
 def test_three_hundred_connections(fresh):
     # More than are allowed at a time: those that are too many wait, and are served in the end.
     connections = [fresh.connect(timeout=60) for _ in range(300)]

@@ -14,6 +14,8 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "tests/unit/store/scratch.h"
 
 /* Under valgrind a run takes a hundred times as long: every seventh call will do. */
@@ -31,6 +33,7 @@ static unsigned calls;   /* made so far that change the disk */
 static unsigned fail_at; /* 0: never */
 static enum fault fault;
 static int fault_code;
+static uint64_t sync_ms; /* a disk that is busy */
 static sqlite3_vfs *real_vfs;
 
 struct shim_file {
@@ -76,6 +79,7 @@ static int shim_truncate(sqlite3_file *file, sqlite3_int64 size)
 }
 static int shim_sync(sqlite3_file *file, int flags)
 {
+    bf_sleep_ms(sync_ms);
     return fails_now() ? SQLITE_IOERR_FSYNC : real_of(file)->pMethods->xSync(real_of(file), flags);
 }
 static int shim_size(sqlite3_file *file, sqlite3_int64 *size)
@@ -325,6 +329,42 @@ static void test_spill(void)
     ok(given_up > 5, "it gave up %u times", given_up);
 }
 
+/* The log of one more row, written when a sync takes so long. */
+static char *log_of_a_row(struct bf_store *store, const char *id, const char *directory,
+                          uint64_t ms)
+{
+    bf_auto_free char *path = bf_xasprintf("%s/log", directory);
+    bf_auto_error err = BF_ERROR_INIT;
+    int before = dup(STDERR_FILENO);
+    char *text = NULL;
+
+    if (!freopen(path, "w", stderr))
+        exit(1);
+    sync_ms = ms;
+    add_platform(store, id, &err);
+    sync_ms = 0;
+    fflush(stderr);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    if (bf_file_read(path, 10000, &text, NULL, &err) < 0)
+        diag("%s", err.message);
+    return text ? text : bf_xstrdup("");
+}
+
+static void test_slow_disk(void)
+{
+    auto_scratch *directory = scratch_new();
+    struct bf_store *store = open_or_die(directory);
+
+    bf_log_open("test", BF_LOG_WARNING);
+    bf_auto_free char *quick = log_of_a_row(store, "quick", directory, 1);
+    bf_auto_free char *slow = log_of_a_row(store, "slow", directory, 1100);
+    is_string(quick, "", "a row that is written at once is not worth a line in the log");
+    ok(strstr(slow, "writing took 1") && strstr(slow, "Is the disk busy?"),
+       "a commit that holds the service up is");
+    bf_store_close(store);
+}
+
 int main(void)
 {
     bool failed = false;
@@ -351,5 +391,6 @@ int main(void)
         is_u64(bad, 0, "%s: no state lost or damaged at any of %u calls", fault_names[way], total);
     }
     test_spill();
+    test_slow_disk();
     return done();
 }
