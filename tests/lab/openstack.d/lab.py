@@ -69,12 +69,20 @@ class Cloud:
     def request(method, url, body, headers, timeout=60):
         data = None if body is None else json.dumps(body).encode()
         ask = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers}, method=method)
-        try:
-            with urllib.request.urlopen(ask, timeout=timeout) as reply:
-                text = reply.read()
-                return reply.headers, json.loads(text) if text else None
-        except urllib.error.HTTPError as error:
-            raise ApiError(error.code, error.read().decode(errors="replace")) from None
+        tries = 3 if method == "GET" else 1
+        while True:
+            try:
+                with urllib.request.urlopen(ask, timeout=timeout) as reply:
+                    text = reply.read()
+                    return reply.headers, json.loads(text) if text else None
+            except urllib.error.HTTPError as error:
+                raise ApiError(error.code, error.read().decode(errors="replace")) from None
+            except ConnectionResetError as error:
+                # As OpenStack's own clients do: a busy server may close a connection that it has just taken.
+                tries -= 1
+                if not tries:
+                    raise ConnectionError(f"{method} {url}: {error}") from error
+                time.sleep(0.3)
 
     def call(self, service, method, path, body=None):
         headers = {"X-Auth-Token": self.token}
