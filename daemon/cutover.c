@@ -199,6 +199,7 @@ int bf_cutover_power_on_again(struct bf_job *job, struct bf_error *err)
     struct json_object *context = bf_job_context(job);
     struct bf_platform *source;
 
+    bf_json_add_bool(context, "undone", true);
     if (!bf_context_bool(context, "source_was_on"))
         return 0;
     if (bf_job_inputs(job)->policy.on_failure == BF_ON_FAILURE_LEAVE_OFF) {
@@ -297,6 +298,16 @@ static int cutover_begins(struct bf_service *service, struct bf_job *job,
     return bf_cutover_begins(service, row, err);
 }
 
+/* The source is off, or the launched machine may run: a rollback is needed.  A job that could not
+ * even read what it works with has undone nothing. */
+static bool needs_rollback(struct bf_job *job)
+{
+    struct json_object *context = bf_job_context(job);
+
+    return bf_context_bool(context, "left_off") || bf_launch_may_run(job) ||
+           (bf_context_i64(context, "stopping_us") && !bf_context_bool(context, "undone"));
+}
+
 int bf_cutover_ended(struct bf_service *service, struct bf_job *job, struct bf_replication_row *row,
                      enum bf_state idle, const struct bf_error *failure, struct bf_error *err)
 {
@@ -304,7 +315,7 @@ int bf_cutover_ended(struct bf_service *service, struct bf_job *job, struct bf_r
 
     if (!failure)
         return bf_state_set(service, row, BF_STATE_CONFIRM_PENDING, NULL, err);
-    if (bf_context_bool(context, "left_off"))
+    if (needs_rollback(job))
         return bf_state_set(service, row, BF_STATE_FAILED, failure, err);
     /* The source runs (or was off before): the replication goes on from the same baseline. */
     bf_replication_schedule(row, bf_utc_us());
