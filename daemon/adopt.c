@@ -181,21 +181,7 @@ static int adopt(struct bf_job *job, struct bf_error *err)
     return bf_launch_put(job, "starting", err);
 }
 
-/* --- begin, end --- */
-
-static int adopt_begins(struct bf_service *service, struct bf_job *job,
-                        struct bf_replication_row *row, struct bf_error *err)
-{
-    (void)job;
-    return bf_cutover_begins(service, row, err);
-}
-
-static int adopt_ended(struct bf_service *service, struct bf_job *job,
-                       struct bf_replication_row *row, const struct bf_error *failure,
-                       struct bf_error *err)
-{
-    return bf_cutover_ended(service, job, row, BF_STATE_CHECKED, failure, err);
-}
+/* --- the job --- */
 
 static const struct bf_step adopt_steps[] = {
     {"precheck", bf_cutover_precheck, NULL, false},
@@ -212,6 +198,6 @@ const struct bf_job_kind bf_job_kind_adopt = {
     .name = "adopt",
     .steps = adopt_steps,
     .step_count = bf_array_length(adopt_steps),
-    .begin = adopt_begins,
-    .end = adopt_ended,
+    .begin = bf_cutover_begins,
+    .end = bf_cutover_ended,
 };

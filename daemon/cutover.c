@@ -267,8 +267,18 @@ static int climb(struct bf_job *job, struct bf_error *err)
 
 /* --- begin, end --- */
 
-int bf_cutover_begins(struct bf_service *service, struct bf_replication_row *row,
-                      struct bf_error *err)
+/* Kept in the job's context under "before", for a cutover that comes to nothing. */
+static void remember_before(struct json_object *context, const struct bf_replication_row *row)
+{
+    struct json_object *before = bf_context_object(context, "before");
+
+    bf_json_add_string(before, "state", row->state);
+    bf_json_add_string(before, "error", row->error);
+    bf_json_add_i64(before, "next_round_us", row->next_round_us);
+}
+
+int bf_cutover_begins(struct bf_service *service, struct bf_job *job,
+                      struct bf_replication_row *row, struct bf_error *err)
 {
     struct bf_launch_row open = {0};
     bool found;
@@ -279,6 +289,7 @@ int bf_cutover_begins(struct bf_service *service, struct bf_replication_row *row
     if (found)
         return bf_fail(err, BF_E_STATE_FORBIDS, 0,
                        "a launch of a cutover of %s is open; roll it back first", row->name);
+    remember_before(bf_job_context(job), row);
     row->next_round_us = 0;
     return bf_state_set(service, row, BF_STATE_CUTOVER, NULL, err);
 }
@@ -288,14 +299,13 @@ static int cutover_begins(struct bf_service *service, struct bf_job *job,
 {
     bool has;
 
-    (void)job;
     if (bf_replication_has_point(service, row->id, &has, err) != 0)
         return -1;
     if (!has)
         return bf_fail(
             err, bf_state_of(row) == BF_STATE_CHECKED ? BF_E_STATE_FORBIDS : BF_E_NO_SUCH_POINT, 0,
             "%s has no point yet", row->name);
-    return bf_cutover_begins(service, row, err);
+    return bf_cutover_begins(service, job, row, err);
 }
 
 /* The source is off, or the launched machine may run: a rollback is needed.  A job that could not
@@ -308,28 +318,52 @@ static bool needs_rollback(struct bf_job *job)
            (bf_context_i64(context, "stopping_us") && !bf_context_bool(context, "undone"));
 }
 
-int bf_cutover_ended(struct bf_service *service, struct bf_job *job, struct bf_replication_row *row,
-                     enum bf_state idle, const struct bf_error *failure, struct bf_error *err)
+/* Refused or cancelled before the source was touched, with no round cut off: "stopped" is there
+ * without "stopping_us" when a source that could not be reached was passed over. */
+static bool came_to_nothing(struct bf_job *job, const struct bf_error *failure)
 {
     struct json_object *context = bf_job_context(job);
+    struct json_object *round = bf_round_context(job);
 
+    if (bf_context_i64(context, "stopping_us") || bf_context_bool(context, "stopped"))
+        return false;
+    return !bf_context_text(round, "id") || bf_context_bool(round, "committed") ||
+           failure->code == BF_E_CANCELLED;
+}
+
+/* A failed replication keeps the reason for which it is, which the job's own must not hide. */
+static int set_as_before(struct bf_service *service, struct bf_job *job,
+                         struct bf_replication_row *row, const struct bf_error *failure,
+                         struct bf_error *err)
+{
+    struct json_object *before = bf_context_object(bf_job_context(job), "before");
+    bf_auto_json *old = bf_context_parse(bf_context_text(before, "error"));
+    bf_auto_error reason = BF_ERROR_INIT;
+    bf_auto_error ignored = BF_ERROR_INIT;
+    enum bf_state state = BF_STATE_FAILED;
+
+    (void)bf_state_from_string(bf_context_text(before, "state"), &state, &ignored);
+    row->next_round_us = bf_context_i64(before, "next_round_us");
+    if (state == BF_STATE_FAILED && bf_json_to_error(old, &reason) == 0 && bf_error_is_set(&reason))
+        failure = &reason;
+    return bf_state_set(service, row, state, failure, err);
+}
+
+int bf_cutover_ended(struct bf_service *service, struct bf_job *job, struct bf_replication_row *row,
+                     const struct bf_error *failure, struct bf_error *err)
+{
     if (!failure)
         return bf_state_set(service, row, BF_STATE_CONFIRM_PENDING, NULL, err);
     if (needs_rollback(job))
         return bf_state_set(service, row, BF_STATE_FAILED, failure, err);
+    if (came_to_nothing(job, failure))
+        return set_as_before(service, job, row, failure, err);
     /* The source runs (or was off before): the replication goes on from the same baseline. */
     bf_replication_schedule(row, bf_utc_us());
-    if (bf_context_i64(context, "stopping_us"))
-        return bf_state_set(service, row, BF_STATE_ROLLED_BACK, failure, err);
-    return bf_state_set(service, row, failure->code == BF_E_CANCELLED ? idle : BF_STATE_FAILED,
+    return bf_state_set(service, row,
+                        bf_context_i64(bf_job_context(job), "stopping_us") ? BF_STATE_ROLLED_BACK
+                                                                           : BF_STATE_FAILED,
                         failure, err);
-}
-
-static int cutover_ended(struct bf_service *service, struct bf_job *job,
-                         struct bf_replication_row *row, const struct bf_error *failure,
-                         struct bf_error *err)
-{
-    return bf_cutover_ended(service, job, row, BF_STATE_IDLE, failure, err);
 }
 
 static const struct bf_step cutover_steps[] = {
@@ -348,5 +382,5 @@ const struct bf_job_kind bf_job_kind_cutover = {
     .steps = cutover_steps,
     .step_count = bf_array_length(cutover_steps),
     .begin = cutover_begins,
-    .end = cutover_ended,
+    .end = bf_cutover_ended,
 };

@@ -7,7 +7,6 @@
 #pragma once
 
 #include "daemon/job.h"
-#include "daemon/state.h"
 
 /* Steps; the precheck also looks for a machine of the name that the launch will have. */
 int bf_cutover_precheck(struct bf_job *job, struct bf_error *err);
@@ -17,9 +16,9 @@ int bf_cutover_power_on_again(struct bf_job *job, struct bf_error *err); /* undo
 /* Start the launch, if the source is off still. */
 int bf_cutover_start(struct bf_job *job, struct bf_error *err);
 
-/* Main thread: a kind's begin() without what it asks for itself, and its end(); `idle`: the state
- * in which nothing of a cutover has begun. */
-int bf_cutover_begins(struct bf_service *service, struct bf_replication_row *row,
-                      struct bf_error *err);
+/* Main thread: a kind's begin() without what it asks for itself, and its end().  A cutover that was
+ * refused or cancelled before it touched the source leaves state and schedule as they were. */
+int bf_cutover_begins(struct bf_service *service, struct bf_job *job,
+                      struct bf_replication_row *row, struct bf_error *err);
 int bf_cutover_ended(struct bf_service *service, struct bf_job *job, struct bf_replication_row *row,
-                     enum bf_state idle, const struct bf_error *failure, struct bf_error *err);
+                     const struct bf_error *failure, struct bf_error *err);

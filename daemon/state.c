@@ -36,8 +36,8 @@ static const unsigned transitions[BF_STATE_MAX] = {
     [BF_STATE_IDLE]            = S(SYNCING) | S(PAUSED) | S(CUTOVER) | S(FAILED),
     [BF_STATE_SYNCING]         = S(IDLE) | S(PAUSED) | S(ROLLED_BACK) | S(FAILED),
     [BF_STATE_PAUSED]          = S(IDLE) | S(CHECKED) | S(CUTOVER) | S(FAILED),
-    [BF_STATE_CUTOVER]         = S(CONFIRM_PENDING) | S(CHECKED) | S(IDLE) | S(ROLLED_BACK) |
-                                 S(FAILED),
+    [BF_STATE_CUTOVER]         = S(CONFIRM_PENDING) | S(CHECKED) | S(IDLE) | S(PAUSED) |
+                                 S(ROLLED_BACK) | S(FAILED),
     [BF_STATE_CONFIRM_PENDING] = S(DONE) | S(ROLLED_BACK) | S(FAILED),
     [BF_STATE_DONE]            = 0,
     [BF_STATE_ROLLED_BACK]     = S(SYNCING) | S(PAUSED) | S(CUTOVER) | S(FAILED),

@@ -26,7 +26,8 @@ struct bf_service;
  *  confirm-pending  the machine runs on the target; the source is off; points and baseline stay
  *  done             confirmed: the launched machine is the admin's; nothing of ours is tagged
  *  rolled-back      the launch is discarded; the source is in charge; rounds go on by delta
- *  failed           the last job failed and its undo has run; the error says what and what next
+ *  failed           a job failed and its undo has run, or a rollback is needed; the error says what
+ *                   and what next
  */
 #define BF_STATES(X) \
     X(NEW, "new") \

@@ -57,7 +57,9 @@ def test_a_waiting_cutover_can_be_cancelled(world):
 def test_a_taken_name_is_found_before_the_shutdown(world):
     world.target.machine(NAME, start=False)
     failed = world.daemon.wait_job(NAME, world.daemon.verb(NAME, "cutover", yes=True)["job"])
-    assert failed["error"]["code"] == "exists"
+    assert failed["state"] == "failed" and failed["error"]["code"] == "exists"
+    one = world.daemon.show(NAME)
+    assert one["state"] == "idle" and one["error"]["code"] == "exists", one
     assert world.source.virsh("domstate", NAME) == "paused"
     world.target.virsh("undefine", NAME)
 

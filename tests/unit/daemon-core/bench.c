@@ -293,6 +293,16 @@ void bench_verb(struct bf_service *service, const char *verb, const char *text)
     bench_quiet(service);
 }
 
+void bench_change(struct bf_service *service, const char *text)
+{
+    bf_auto_json *patch = bf_context_parse(text);
+    bf_auto_json *answer = NULL;
+    bf_auto_error err = BF_ERROR_INIT;
+
+    check_error(bf_service_replication_change(service, BENCH_NAME, patch, &answer, &err), &err,
+                text);
+}
+
 enum bf_error_code bench_refused(struct bf_service *service, const char *verb, const char *text)
 {
     bf_auto_error err = BF_ERROR_INIT;

@@ -43,6 +43,8 @@ void bench_check(bool holds, const char *format, ...) __attribute__((format(prin
 void bench_replicate(struct bf_service *service);
 /* A verb, and wait.  `body` JSON text or NULL. */
 void bench_verb(struct bf_service *service, const char *verb, const char *body);
+/* A change of policy or mapping, as JSON text. */
+void bench_change(struct bf_service *service, const char *patch);
 /* Both disks of the machine are where it has them, or neither. */
 void bench_check_home(bool there);
 /* The verb's error, which must come. */

@@ -36,7 +36,14 @@ struct fake *fake_of(struct bf_platform *platform)
     return (struct fake *)platform;
 }
 
-/* Every call that changes something begins here. */
+int fake_planned(const char *call, struct bf_error *err)
+{
+    if (strcmp(planned.call, call) != 0 || atomic_load(&planned.count) <= 0)
+        return 0;
+    atomic_fetch_sub(&planned.count, 1);
+    return bf_fail(err, planned.code, 0, "the test wants %s to fail", call);
+}
+
 int fake_enter(struct bf_platform *platform, const char *call, struct bf_error *err)
 {
     bf_auto_free char *path = bf_xasprintf("%s/calls", fake_of(platform)->directory);
@@ -44,11 +51,7 @@ int fake_enter(struct bf_platform *platform, const char *call, struct bf_error *
 
     if (file)
         fprintf(file, "%s\n", call);
-    if (strcmp(planned.call, call) == 0 && atomic_load(&planned.count) > 0) {
-        atomic_fetch_sub(&planned.count, 1);
-        return bf_fail(err, planned.code, 0, "the test wants %s to fail", call);
-    }
-    return bf_platform_check_cancel(platform, err);
+    return fake_planned(call, err) != 0 ? -1 : bf_platform_check_cancel(platform, err);
 }
 
 /* --- files --- */
@@ -221,6 +224,8 @@ static int fake_power(struct bf_platform *platform, const char *machine_id,
     bf_auto_free char *path = power_path(platform, machine_id);
     bf_auto_free char *text = NULL;
 
+    if (fake_planned("power", err) != 0)
+        return -1;
     if (bf_file_read(path, 100, &text, NULL, err) != 0) {
         bf_error_recode(err, BF_E_MACHINE_GONE);
         return -1;

@@ -5,6 +5,7 @@
  *
  *   disk-KEY              the machine's disks; "size-of" is the file's
  *   power                 "on" or "off": of the machine; no such file: the machine is gone
+ *   blocked               a finding of the source that blocks
  *   snap-TAG-KEY          a snapshot's disk
  *   base-TAG              a baseline
  *   vol-TAG               a volume

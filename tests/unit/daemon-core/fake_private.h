@@ -17,6 +17,8 @@ extern struct bf_target_ops fake_target; /* its takes_companion can be taken awa
 /* Every call that changes something begins here: it is counted, and fails when it was planned to.
  */
 int fake_enter(struct bf_platform *platform, const char *call, struct bf_error *err);
+/* Of a call that only asks: it fails when it was planned to. */
+int fake_planned(const char *call, struct bf_error *err);
 
 /* Files of the platform's directory.  What is returned is the caller's to free. */
 char *fake_path(struct bf_platform *platform, const char *format, ...)

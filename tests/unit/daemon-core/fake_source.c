@@ -138,7 +138,8 @@ static int fake_locate_disk(struct bf_platform *platform, const char *machine_id
 {
     (void)platform;
     (void)machine_id;
-    (void)err;
+    if (fake_planned("locate_disk", err) != 0)
+        return -1;
     *ret_place = bf_xasprintf("{\"disk\":\"%s\"}", key);
     return 0;
 }

@@ -41,16 +41,6 @@ static void start(struct bf_service *service, const char *verb, const char *text
                 verb, err.message ? err.message : "");
 }
 
-static void change(struct bf_service *service, const char *text)
-{
-    bf_auto_json *patch = bf_context_parse(text);
-    bf_auto_json *answer = NULL;
-    bf_auto_error err = BF_ERROR_INIT;
-
-    bench_check(bf_service_replication_change(service, BENCH_NAME, patch, &answer, &err) == 0,
-                "policy: %s", err.message ? err.message : "");
-}
-
 /* A cutover whose machine runs and says nothing. */
 static void launch_in_silence(struct bf_service *service)
 {
@@ -96,7 +86,7 @@ static void was_on(struct bf_service *service)
 static void left_off(struct bf_service *service)
 {
     bench_replicate(service);
-    change(service, "{\"policy\":{\"on_failure\":\"leave-off\"}}");
+    bench_change(service, "{\"policy\":{\"on_failure\":\"leave-off\"}}");
     fake_fail("create_machine", BF_E_PLATFORM_ERROR, 1);
     bench_verb(service, "cutover", "{\"yes\":true}");
     expect(service, "failed", "off");
@@ -112,7 +102,7 @@ static void was_off_and_stuck(struct bf_service *service)
 
     bench_replicate(service);
     set_power("off");
-    change(service, "{\"policy\":{\"boot_timeout\":\"1s\",\"boot_pattern\":\"NEVER\"}}");
+    bench_change(service, "{\"policy\":{\"boot_timeout\":\"1s\",\"boot_pattern\":\"NEVER\"}}");
     fake_fail("delete_machine", BF_E_PLATFORM_ERROR, 1000);
     start(service, "cutover", "{\"yes\":true}");
     while (service->jobs) {

@@ -162,24 +162,14 @@ static void make_idle(struct bf_service *service)
     bench_check_ledger(service);
 }
 
-static void change(struct bf_service *service, const char *policy)
-{
-    bf_auto_json *patch = bf_context_parse(policy);
-    bf_auto_json *answer = NULL;
-    bf_auto_error err = BF_ERROR_INIT;
-
-    bench_check(bf_service_replication_change(service, BENCH_NAME, patch, &answer, &err) == 0,
-                "policy: %s", err.message ? err.message : "");
-}
-
 static void make_ladder(struct bf_service *service)
 {
-    change(service, "{\"policy\":{\"boot_ladder\":\"sata-first\"}}");
+    bench_change(service, "{\"policy\":{\"boot_ladder\":\"sata-first\"}}");
 }
 
 static void make_adopting(struct bf_service *service)
 {
-    change(service, "{\"policy\":{\"transfer\":\"adopt\"}}");
+    bench_change(service, "{\"policy\":{\"transfer\":\"adopt\"}}");
 }
 
 static void make_drill(struct bf_service *service)
