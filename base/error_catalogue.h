@@ -45,6 +45,7 @@
     X(NO_SUCH_LEDGER_ENTRY, NOT_FOUND, false, "the ledger has no such entry", "see blockferry ledger --all") \
     X(ALREADY_REPLICATED, CONFLICT, false, "the machine already has a replication", "use that one, or remove it first") \
     X(CONFIRM_NEEDED, INPUT, false, "this step must be confirmed", "repeat with --yes") \
+    X(HAND_OVER_UNFINISHED, CONFLICT, true, "the target has not let go of the launched machine in full; it can no longer be rolled back", "mend what the message names and confirm again; if the target refuses for good, look at the machine, then blockferry confirm NAME --force: what the message names is yours as it is, and its marks are yours to remove") \
     X(PRECHECK_BLOCKED, CONFLICT, false, "a precheck blocks this", "see blockferry check NAME; mend what it finds, or waive a finding (--waive)") \
     /* --- platforms --- */ \
     X(PLATFORM_UNREACHABLE, TRANSIENT, true, "the platform does not answer", "check address, port and the service there") \

@@ -91,7 +91,8 @@ static const struct bf_cli_option cutover[] = {
     CHOICE("shutdown", "ask off", "source: ask (fail if refused), off (power off after the timeout)"),
     VALUE("point", "N", "launch this point, without a last round"), NO_WAIT, END};
 static const struct bf_cli_option confirm[] = {
-    SWITCH("keep-replica", "leave volumes and points on the target"), NO_WAIT, END};
+    SWITCH("keep-replica", "leave volumes and points on the target"),
+    SWITCH("force", "the target refuses the hand-over for good: the machine is yours as it is"), NO_WAIT, END};
 static const struct bf_cli_option rollback[] = {
     SWITCH("leave-off", "do not start the source"),
     SWITCH("start", "start the source, also one that was off before the cutover"), NO_WAIT, END};

@@ -116,6 +116,8 @@ int bf_cli_confirm_launch(struct bf_cli *cli, struct bf_error *err)
 
     if (bf_cli_has(cli, "keep-replica"))
         bf_json_add_bool(body, "keep_replica", true);
+    if (bf_cli_has(cli, "force"))
+        bf_json_add_bool(body, "force", true);
     return bf_cli_verb(cli, "confirm", body, wants_wait(cli), err);
 }
 

@@ -148,6 +148,7 @@ int bf_launch_remember(struct bf_store *store, struct json_object *context,
 
     bf_json_add_string(context, "launch_row", row->id);
     bf_json_add_string(context, "machine_ref", row->machine_ref);
+    bf_json_add_string(context, "machine_name", row->machine_name);
     json_object_object_add(context, "clones", json_object_get(clones));
     for (size_t i = 0; i < json_object_array_length(clones); i++) {
         const char *id = bf_context_text(json_object_array_get_idx(clones, i), "ledger");

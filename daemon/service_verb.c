@@ -194,7 +194,8 @@ static const struct field cutover_fields[] = {{"yes", FLAG, NULL},
                                               {"shutdown", TEXT, shutdown_kinds},
                                               {"point", NUMBER, NULL},
                                               {NULL, TEXT, NULL}};
-static const struct field confirm_fields[] = {{"keep_replica", FLAG, NULL}, {NULL, TEXT, NULL}};
+static const struct field confirm_fields[] = {
+    {"keep_replica", FLAG, NULL}, {"force", FLAG, NULL}, {NULL, TEXT, NULL}};
 static const struct field rollback_fields[] = {{"start_source", FLAG, NULL}, {NULL, TEXT, NULL}};
 static const struct field remove_fields[] = {
     {"delete_volumes", FLAG, NULL}, {"force", FLAG, NULL}, {NULL, TEXT, NULL}};

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "connectors/target.h"
 #include "daemon/context.h"
+#include "daemon/hand_over.h"
 #include "daemon/launch.h"
 #include "daemon/ledger.h"
 #include "daemon/points.h"
@@ -74,6 +75,8 @@ static int detach(struct bf_job *job, struct bf_error *err)
     struct bf_platform *target;
     const char *machine_ref;
 
+    if (bf_context_bool(context, "handing_over")) /* it has been done */
+        return 0;
     if (bf_context_need(context, "machine_ref", &machine_ref, err) != 0 ||
         bf_job_target(job, &target, err) != 0)
         return -1;
@@ -89,67 +92,32 @@ static int detach(struct bf_job *job, struct bf_error *err)
     return 0;
 }
 
-static int store_handed_over(struct bf_service *service, void *user, struct bf_error *err)
-{
-    struct json_object *context = user;
-    struct json_object *ids = bf_context_array(context, "clone_ledgers");
-    const char *machine = bf_context_text(context, "machine_ledger");
-
-    for (size_t i = 0; i < json_object_array_length(ids); i++) {
-        if (bf_ledger_set_state(service->store,
-                                json_object_get_string(json_object_array_get_idx(ids, i)),
-                                "handed-over", err) != 0)
-            return -1;
-    }
-    return machine ? bf_ledger_set_state(service->store, machine, "handed-over", err) : 0;
-}
-
-struct handing_over {
-    const char *replication_id;
-    const char *launch;
-};
-
-static int begin_handing_over(struct bf_service *service, void *user, struct bf_error *err)
-{
-    const struct handing_over *one = user;
-
-    return bf_launch_set_state(service, one->replication_id, one->launch, "handing-over", err);
-}
-
-/* From here on there is no way back: of a machine that has lost its mark a rollback would see
- * nothing, and would start the source beside it. */
-static int hand_over(struct bf_job *job, struct bf_error *err)
-{
-    struct json_object *context = bf_job_context(job);
-    struct handing_over one = {.replication_id = bf_job_replication_id(job)};
-    struct bf_platform *target;
-    const char *machine_ref;
-
-    if (bf_context_need(context, "machine_ref", &machine_ref, err) != 0 ||
-        bf_context_need(context, "launch_row", &one.launch, err) != 0 ||
-        bf_job_target(job, &target, err) != 0 ||
-        bf_job_transaction(job, begin_handing_over, &one, err) != 0 ||
-        bf_target_hand_over_machine(target, machine_ref, err) != 0)
-        return -1;
-    return bf_job_transaction(job, store_handed_over, context, err);
-}
-
+/* After a hand-over by force it stays: whether the machine is whole nobody but the admin knows. */
 static int delete_replica(struct bf_job *job, struct bf_error *err)
 {
-    return param(job, "keep_replica", false) ? 0 : bf_points_remove_all(job, false, err);
+    return param(job, "keep_replica", bf_hand_over_forced(job))
+               ? 0
+               : bf_points_remove_all(job, false, err);
 }
 
 static int confirm_begins(struct bf_service *service, struct bf_job *job,
                           struct bf_replication_row *row, struct bf_error *err)
 {
     struct bf_launch_row open = {0};
-    bool found;
+    bool found, handing_over;
     int r;
 
     if (bf_launch_find_open(service->store, row->id, "cutover", &open, &found, err) != 0)
         return -1;
+    handing_over = found && bf_streq(open.state, "handing-over");
+    bf_json_add_bool(bf_job_context(job), "handing_over", handing_over);
     if (!found)
         r = bf_fail(err, BF_E_STATE_FORBIDS, 0, "%s has no launch to confirm", row->name);
+    else if (bf_hand_over_forced(job) && !handing_over)
+        r = bf_fail(err, BF_E_STATE_FORBIDS, 0,
+                    "the target has refused nothing yet of the launch of %s; confirm it without "
+                    "force",
+                    row->name);
     else if (bf_streq(open.state, "discarding"))
         r = bf_fail(err, BF_E_STATE_FORBIDS, 0,
                     "the launch of %s is half removed and cannot be confirmed; roll it back",
@@ -178,7 +146,7 @@ static int confirm_ended(struct bf_service *service, struct bf_job *job,
 
 static const struct bf_step confirm_steps[] = {
     {"detach", detach, NULL, false},
-    {"hand-over", hand_over, NULL, false},
+    {"hand-over", bf_hand_over, NULL, false},
     {"baseline", give_up_baseline, NULL, true},
     {"source", leave_source, NULL, true},
     {"replica", delete_replica, NULL, true},
@@ -252,7 +220,7 @@ static int rollback_begins(struct bf_service *service, struct bf_job *job,
     if (found && bf_streq(open.state, "handing-over"))
         r = bf_fail(err, BF_E_STATE_FORBIDS, 0,
                     "the launch of %s is handed over in part and cannot be rolled back; confirm it "
-                    "again",
+                    "again, with force if the target refuses for good",
                     row->name);
     else
         r = found ? bf_launch_remember(service->store, bf_job_context(job), &open, err) : 0;

@@ -24,7 +24,8 @@ struct bf_service;
  *  paused           no round starts until resume; points and baseline stay
  *  cutover          the cutover job runs; the source may be off
  *  confirm-pending  the machine runs on the target; the source is off; points and baseline stay
- *  done             confirmed: the launched machine is the admin's; nothing of ours is tagged
+ *  done             confirmed: the launched machine is the admin's; nothing of ours is tagged, but for what
+ *                   the target refused in a hand-over by force
  *  rolled-back      the launch is discarded; the source is in charge; rounds go on by delta
  *  failed           a job failed and its undo has run, or a rollback is needed; the error says what
  *                   and what next

@@ -52,7 +52,8 @@ static const struct bf_field cutover_fields[] = {{"yes", BF_FIELD_BOOL, false},
                                                  {"shutdown", BF_FIELD_TEXT, false},
                                                  {"point", BF_FIELD_NUMBER, false},
                                                  END};
-static const struct bf_field confirm_fields[] = {{"keep_replica", BF_FIELD_BOOL, false}, END};
+static const struct bf_field confirm_fields[] = {
+    {"keep_replica", BF_FIELD_BOOL, false}, {"force", BF_FIELD_BOOL, false}, END};
 static const struct bf_field rollback_fields[] = {{"start_source", BF_FIELD_BOOL, false}, END};
 static const struct bf_field remove_fields[] = {
     {"delete_volumes", BF_FIELD_BOOL, false}, {"force", BF_FIELD_BOOL, false}, END};

@@ -274,7 +274,8 @@ static int fake_tagged(struct bf_platform *platform, bf_tagged_fn *fn, void *use
                  {"part-", "layer"},      {"point-", "layer"},      {"clone-", "clone"},
                  {"machine-", "machine"}, {"adoption-", "adoption"}};
 
-    (void)err;
+    if (fake_planned("tagged", err) != 0)
+        return -1;
     for (size_t k = 0; k < bf_array_length(kinds); k++) {
         char **found = fake_names(platform, kinds[k].prefix);
         int stop = 0;

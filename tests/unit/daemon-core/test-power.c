@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* After a rollback the source has the power state that it had before the cutover; and a machine
- * that has begun to be the admin's is not rolled back. */
+/* After a rollback the source has the power state that it had before the cutover, and while the
+ * launched machine may run it is off. */
 #include "bench.h"
 
 #include <stdlib.h>
@@ -150,19 +150,6 @@ static void mend(struct bf_service *service)
     expect(service, "rolled-back", "on");
 }
 
-static void half_handed_over(struct bf_service *service)
-{
-    bench_replicate(service);
-    cut_over(service);
-    fake_fail("hand_over", BF_E_PLATFORM_ERROR, 1);
-    bench_verb(service, "confirm", NULL);
-    bench_check(strcmp(bench_state(service), "confirm-pending") == 0, "%s", bench_state(service));
-    bench_check(bench_refused(service, "rollback", NULL) == BF_E_STATE_FORBIDS, "rolled back");
-    bench_check(bench_power_is("off"), "the source runs beside its machine");
-    bench_verb(service, "confirm", NULL);
-    bench_check(strcmp(bench_state(service), "done") == 0, "%s", bench_state(service));
-}
-
 /* The first of its two rounds is behind it, and cannot be cancelled any more; the cutover can. */
 static void cancelled(struct bf_service *service)
 {
@@ -195,7 +182,6 @@ int main(void)
     run(was_off_and_stuck, "a launch that may run is rolled back, whatever its source was");
     run(damage, "a service stops in a cutover");
     ok(bench_run(mend, 0, NULL) == BENCH_FINE, "a cutover that could not be undone stays failed");
-    run(half_handed_over, "a machine handed over in part can only be confirmed");
     run(cancelled, "a cutover that is cancelled while its machine comes up starts the source");
     bench_remove();
     return done();
