@@ -16,6 +16,7 @@ import proxy
 import service
 from cloud import PROJECTS
 from ferry import ApiError
+from service import tag_of
 from test_service import ADDRESS, SERVER_MAC
 
 pytestmark = pytest.mark.timeout(600)
@@ -466,6 +467,35 @@ def test_cinder_away_for_30_s(world, seeded):
 
 
 # --- the end ---
+
+def test_hand_over_refused_for_good(world, seeded):
+    """A cloud's policy may forbid it: what is left is named, and is the admin's by the admin's word."""
+    world.daemon.do(seeded, "cutover", yes=True)
+    server, = world.servers(world.target).values()
+    volume = server["os-extended-volumes:volumes_attached"][0]["id"]
+    rule = world.proxy.rule("DELETE", "/servers/[^/]+/metadata/", proxy.answer(403), proxy.ALWAYS)
+    error = world.fails(seeded, "confirm")
+    assert rule.hits and error["code"] == "hand-over-unfinished", error
+    assert f"blockferry's: machine {server['name']} ({tag_of(server)})" in error["message"], error
+    assert "disk" not in error["message"] and "confirm NAME --force" in error["fix"], error
+    with pytest.raises(ApiError) as refused:
+        world.daemon.verb(seeded, "rollback")
+    assert refused.value.code == "state-forbids"
+    world.daemon.do(seeded, "confirm", force=True)
+    assert world.daemon.show(seeded)["state"] == "done"
+    assert any("handed over by force" in one["message"] and tag_of(server) in one["message"]
+               for one in world.daemon.get("/events?last=20")["events"])
+    assert {kind for kind, _ in world.ledgered(("proxied",))} == {"volume", "layer"}
+    found = world.servers(world.target)[server["name"]]
+    assert found["status"] == "ACTIVE" and tag_of(found) == tag_of(server)
+    assert world.lab.virsh("domstate", "sector") == "shut off"
+    marked = world.tagged(world.target)
+    assert ("machine", tag_of(server)) in marked and not [tag for kind, tag in marked if kind == "clone"], marked
+    world.target.remove("compute", f"/servers/{server['id']}")
+    world.target.remove("volumev3", f"/volumes/{volume}")
+    for port in world.target.cloud.get("network", f"/ports?mac_address={MAC}")["ports"]:
+        world.target.cloud.delete("network", f"/ports/{port['id']}")
+
 
 def test_removed_without_a_trace(world, seeded):
     """Said by the cloud's own client as well."""
