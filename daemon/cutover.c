@@ -7,6 +7,7 @@
  * Never two running machines: somebody else (an admin, autostart, high availability) may have
  * started the source meanwhile, so its power is asked once more right before the launch is started;
  * and while a launched machine could not be removed, the source stays off.
+ * A source that was asked and was not seen off may go off after the failure: late_shutdown.h.
  *
  * With a point given there are no rounds: the launch is made from that point, and a source that
  * cannot be reached or is gone does not stop it (that is what the point is for).
@@ -23,6 +24,7 @@
 #include "daemon/context.h"
 #include "daemon/cutover.h"
 #include "daemon/ladder.h"
+#include "daemon/late_shutdown.h"
 #include "daemon/launch.h"
 #include "daemon/launch_boot.h"
 #include "daemon/replication.h"
@@ -166,10 +168,17 @@ static int stop_source(struct bf_job *job, struct bf_error *err)
     if (!bf_context_i64(context, "stopping_us")) {
         bf_json_add_i64(context, "stopping_us", bf_utc_us());
         bf_json_add_bool(context, "source_was_on", power != BF_POWER_OFF);
-        if (bf_job_save(job, err) != 0)
-            return -1;
     }
-    return power == BF_POWER_OFF ? 0 : switch_off(job, source, machine_id, err);
+    /* Stored before it is: from here on it may go off at any time, also when this has failed. */
+    bf_json_add_bool(context, "asked", power != BF_POWER_OFF);
+    if (bf_job_save(job, err) != 0)
+        return -1;
+    if (power == BF_POWER_OFF)
+        return 0;
+    if (switch_off(job, source, machine_id, err) != 0)
+        return -1;
+    bf_json_add_bool(context, "asked", false);
+    return 0;
 }
 
 int bf_cutover_shut_down(struct bf_job *job, struct bf_error *err)
@@ -194,16 +203,31 @@ int bf_cutover_shut_down(struct bf_job *job, struct bf_error *err)
     return 0;
 }
 
+static int power_on(struct bf_job *job, struct bf_error *err)
+{
+    const char *machine_id = bf_job_inputs(job)->replication.machine_id;
+    struct bf_platform *source;
+    enum bf_power power;
+
+    if (bf_job_source(job, &source, err) != 0 ||
+        bf_platform_power(source, machine_id, &power, err) != 0 ||
+        bf_platform_power_on(source, machine_id, err) != 0)
+        return -1;
+    if (power == BF_POWER_OFF) /* the request was heard, and its end is undone */
+        bf_json_add_bool(bf_job_context(job), "asked", false);
+    return 0;
+}
+
 int bf_cutover_power_on_again(struct bf_job *job, struct bf_error *err)
 {
     struct json_object *context = bf_job_context(job);
-    struct bf_platform *source;
 
     bf_json_add_bool(context, "undone", true);
     if (!bf_context_bool(context, "source_was_on"))
         return 0;
     if (bf_job_inputs(job)->policy.on_failure == BF_ON_FAILURE_LEAVE_OFF) {
         bf_json_add_bool(context, "left_off", true);
+        bf_json_add_bool(context, "asked", false); /* it may go off, and stay so */
         return 0;
     }
     bf_json_add_bool(context, "left_off", true); /* until it is known to run */
@@ -211,8 +235,7 @@ int bf_cutover_power_on_again(struct bf_job *job, struct bf_error *err)
         return bf_fail(err, BF_E_LAUNCH_RUNNING, 0,
                        "the source stays off: the machine launched on the target could not be "
                        "removed and may run");
-    if (bf_job_source(job, &source, err) != 0 ||
-        bf_platform_power_on(source, bf_job_inputs(job)->replication.machine_id, err) != 0)
+    if (power_on(job, err) != 0)
         return -1;
     bf_json_add_bool(context, "left_off", false);
     return 0;
@@ -354,6 +377,8 @@ int bf_cutover_ended(struct bf_service *service, struct bf_job *job, struct bf_r
 {
     if (!failure)
         return bf_state_set(service, row, BF_STATE_CONFIRM_PENDING, NULL, err);
+    if (bf_late_shutdown_watch(service, row, bf_job_context(job), err) != 0)
+        return -1;
     if (needs_rollback(job))
         return bf_state_set(service, row, BF_STATE_FAILED, failure, err);
     if (came_to_nothing(job, failure))

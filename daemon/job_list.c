@@ -18,13 +18,13 @@
 
 extern const struct bf_job_kind bf_job_kind_check, bf_job_kind_round, bf_job_kind_launch,
     bf_job_kind_discard, bf_job_kind_cutover, bf_job_kind_confirm, bf_job_kind_rollback,
-    bf_job_kind_remove, bf_job_kind_retention, bf_job_kind_adopt;
+    bf_job_kind_remove, bf_job_kind_retention, bf_job_kind_adopt, bf_job_kind_start_source;
 
 /* Each is defined in the file that tells its story. */
 static const struct bf_job_kind *const kinds[] = {
-    &bf_job_kind_check,     &bf_job_kind_round,   &bf_job_kind_launch,   &bf_job_kind_discard,
-    &bf_job_kind_cutover,   &bf_job_kind_confirm, &bf_job_kind_rollback, &bf_job_kind_remove,
-    &bf_job_kind_retention, &bf_job_kind_adopt,
+    &bf_job_kind_check,     &bf_job_kind_round,   &bf_job_kind_launch,       &bf_job_kind_discard,
+    &bf_job_kind_cutover,   &bf_job_kind_confirm, &bf_job_kind_rollback,     &bf_job_kind_remove,
+    &bf_job_kind_retention, &bf_job_kind_adopt,   &bf_job_kind_start_source,
 };
 
 const struct bf_job_kind *bf_job_kind_get(const char *name)
@@ -133,8 +133,8 @@ const char *bf_job_replication_id(const struct bf_job *job)
 
 /* --- start --- */
 
-/* What runs beside others does not exclude rounds and checks; all else has the replication for
- * itself. */
+/* What runs beside others does not exclude rounds, checks and the start of a source; all else has
+ * the replication for itself. */
 static bool excludes(const struct bf_job_kind *a, const struct bf_job_kind *b)
 {
     const struct bf_job_kind *main_kind = a->beside ? b : a;
@@ -142,7 +142,7 @@ static bool excludes(const struct bf_job_kind *a, const struct bf_job_kind *b)
     if (a->beside == b->beside)
         return true;
     return !bf_streq(main_kind->name, "round") && !bf_streq(main_kind->name, "check") &&
-           !bf_streq(main_kind->name, "retention");
+           !bf_streq(main_kind->name, "retention") && !bf_streq(main_kind->name, "start-source");
 }
 
 static int check_busy(struct bf_service *service, const struct bf_job_kind *kind,

@@ -113,7 +113,7 @@ static int prepare_platform(struct bf_question *question, const char *key, struc
     return add_access(question, name, err);
 }
 
-/* --- platform-test, resources, machines, machine --- */
+/* --- platform-test, resources, machines, machine, power --- */
 
 static int prepare_test(struct bf_question *question, struct bf_error *err)
 {
@@ -187,6 +187,19 @@ static int ask_machine(struct bf_question *question, struct bf_error *err)
         bf_platform_machine(platform, question->machine, &machine, err) != 0)
         return -1;
     question->answer = bf_machine_to_json(machine);
+    return 0;
+}
+
+static int ask_power(struct bf_question *question, struct bf_error *err)
+{
+    struct bf_platform *platform;
+    enum bf_power power;
+
+    if (open_platform(question, 0, &platform, err) != 0 ||
+        bf_platform_power(platform, question->machine, &power, err) != 0)
+        return -1;
+    question->answer = json_object_new_object();
+    bf_json_add_string(question->answer, "power", bf_power_to_string(power));
     return 0;
 }
 
@@ -332,6 +345,7 @@ static const struct question_kind kinds[] = {
     {"resources", prepare_one, ask_resources, NULL},
     {"machines", prepare_one, ask_machines, NULL},
     {"machine", prepare_machine, ask_machine, NULL},
+    {"power", prepare_machine, ask_power, NULL},
     {"replicate", prepare_replicate, ask_replicate, finish_replicate},
     {"reconcile", prepare_reconcile, ask_reconcile, finish_reconcile},
 };

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "daemon/job.h"
 #include "daemon/job_private.h"
+#include "daemon/late_shutdown.h"
 #include "daemon/service_private.h"
 #include "daemon/share.h"
 
@@ -201,7 +202,8 @@ int bf_service_start(struct bf_service *service, struct bf_error *err)
                                    CLOCK_MONOTONIC, PROGRESS_US, 0, on_progress_timer, service);
     if (r < 0)
         return bf_fail(err, BF_E_SYSTEM, -r, "timer");
-    if (bf_service_limits_start(service, err) != 0 || bf_reconcile_start(service, err) != 0)
+    if (bf_service_limits_start(service, err) != 0 || bf_reconcile_start(service, err) != 0 ||
+        bf_late_shutdown_start(service, err) != 0)
         return -1;
     return bf_scheduler_start(service, err);
 }
@@ -214,6 +216,7 @@ bool bf_service_stop(struct bf_service *service, uint64_t timeout_ms)
     service->stopping = true;
     bf_scheduler_stop(service);
     bf_janitor_stop(service);
+    bf_late_shutdown_stop(service);
     bf_questions_cancel(service);
     bf_job_stop_all(service, deadline);
     while ((service->questions || service->janitor_runs) && !bf_deadline_passed(deadline))
@@ -227,6 +230,7 @@ void bf_service_free(struct bf_service *service)
     if (!service)
         return;
     sd_event_source_disable_unref(service->progress_timer);
+    bf_late_shutdown_free(service);
     while (service->subscribers)
         bf_service_unsubscribe(service, service->subscribers->id);
     bf_share_free(service->share);

@@ -102,9 +102,9 @@ int bf_service_verb(struct bf_service *service, const char *name, const char *ve
 typedef void bf_answer_fn(struct json_object *answer, struct bf_error *err, void *user);
 /* err set: answer NULL.  The callee takes over neither.  kind and what it needs:
  *   "platform-test" {"name"} | "machines" {"platform"} | "machine" {"platform","machine"}
- *   "resources" {"platform"} | "replicate" {the POST /replications body}: looks the machine up,
- *   prechecks it and makes the replication | "reconcile" {"platform"?}: what carries our tag there
- * and is not in the ledger
+ *   "power" {"platform","machine"} | "resources" {"platform"} | "replicate" {the POST /replications
+ * body}: looks the machine up, prechecks it and makes the replication | "reconcile" {"platform"?}:
+ * what carries our tag there and is not in the ledger
  */
 int bf_service_ask(struct bf_service *service, const char *kind, struct json_object *body,
                    bf_answer_fn *fn, void *user, struct bf_error *err);

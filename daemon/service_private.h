@@ -17,6 +17,7 @@
 #include "daemon/store/store.h"
 
 struct bf_job;
+struct bf_late_watch;
 struct bf_share;
 struct bf_subscriber;
 struct bf_question;
@@ -33,7 +34,8 @@ struct bf_service {
     struct bf_job *jobs; /* those that run, in a list */
     struct bf_subscriber *subscribers;
     unsigned last_subscriber;
-    struct bf_question *questions; /* being answered */
+    struct bf_question *questions;      /* being answered */
+    struct bf_late_watch *late_watches; /* late_shutdown.c */
 
     sd_event_source *schedule_timer; /* the next due round */
     sd_event_source *progress_timer; /* each second while jobs run */

@@ -9,6 +9,7 @@
 #include "connectors/target.h"
 #include "daemon/context.h"
 #include "daemon/hand_over.h"
+#include "daemon/late_shutdown.h"
 #include "daemon/launch.h"
 #include "daemon/ledger.h"
 #include "daemon/points.h"
@@ -226,6 +227,8 @@ static int rollback_begins(struct bf_service *service, struct bf_job *job,
         r = found ? bf_launch_remember(service->store, bf_job_context(job), &open, err) : 0;
     if (r == 0)
         r = remember_power(service, job, row->id, err);
+    if (r == 0 && !param(job, "start_source", true))
+        r = bf_late_shutdown_end(service, row->id, err);
     if (r == 0 && found)
         r = settle_launch(service, job, row->id, "discarding", err);
     bf_launch_row_done(&open);

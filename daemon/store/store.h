@@ -256,7 +256,7 @@ struct bf_job_row {
     char *id;
     char *replication_id; /* NULL: of the service */
     char *kind;    /* "check", "round", "launch", "discard", "cutover", "confirm", "rollback",
-                      "remove", "retention" */
+                      "remove", "retention", "adopt", "start-source" */
     char *state;   /* "waiting", "running", "undoing", "done", "failed", "cancelled" */
     unsigned step; /* index of the step in progress */
     char *step_name;

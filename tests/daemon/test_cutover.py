@@ -94,6 +94,25 @@ def test_cutover_that_fails_gives_the_source_back(world, guest):
     assert one["state"] == "idle" and one["last_round"]["kind"] == "delta", one["last_round"]
 
 
+def test_source_that_goes_off_after_its_cutover_failed(world, guest):
+    """Stopped, the guest hears the power button only when the failed cutover has let it go on.  (The test
+    presses it: libvirt does not for a machine that is stopped.)"""
+    world.daemon.call("PATCH", f"/replications/{guest}", {"policy": {"shutdown_timeout": "1s"}})
+    world.source.virsh("suspend", NAME)
+    world.source.virsh("qemu-monitor-command", NAME, '{"execute": "system_powerdown"}')
+    first = world.source.virsh("domid", NAME)
+    job = world.daemon.wait_job(guest, world.daemon.verb(guest, "cutover", yes=True)["job"])
+    assert job["error"]["code"] == "shutdown-refused", job["error"]
+    assert world.daemon.show(guest)["state"] == "rolled-back"
+    world.daemon.wait_until(lambda: world.source.virsh("domid", NAME) not in (first, "-"), 60, "a second start")
+    world.daemon.wait_until(lambda: "start-source" in [j["kind"] for j in world.daemon.list(guest, "jobs")
+                                                       if j["state"] == "done"], 10, "the job's end")
+    assert "and is started again" in world.daemon.get(f"/events?replication={guest}&last=1")["events"][0]["message"]
+    assert state(world.source, NAME) == "running"
+    world.daemon.call("PATCH", f"/replications/{guest}", {"policy": {"shutdown_timeout": "60s"}})
+    world.source.domain("wait", NAME, "RECORD last=", timeout=200)
+
+
 def test_cutover_must_be_confirmed_by_the_caller(world, guest):
     with pytest.raises(ApiError) as refused:
         world.daemon.verb(guest, "cutover")
