@@ -57,6 +57,7 @@ struct connection {
 struct nbd_endpoint {
     struct bf_endpoint base;
     struct bf_uri uri;
+    struct bf_nbd_names names; /* of its host */
     struct bf_nbd_params params;
     struct bf_nbd_params map_params;
     struct connection connections[CONNECTIONS_MAX]; /* base.connections of them */
@@ -383,6 +384,7 @@ static void nbd_endpoint_close(struct bf_endpoint *endpoint)
     for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
         bf_nbd_link_close(nbd->connections[i].link);
     bf_nbd_link_close(nbd->map);
+    bf_nbd_names_done(&nbd->names);
     bf_error_clear(&nbd->last_loss);
     bf_uri_done(&nbd->uri);
     free(nbd);
@@ -604,8 +606,10 @@ static int check_tls(const struct bf_uri *uri, const struct bf_endpoint_options 
 
 static void fill_params(struct nbd_endpoint *nbd, const struct bf_endpoint_options *options)
 {
+    nbd->names = (struct bf_nbd_names){.host = nbd->uri.nbd_host, .port = nbd->uri.nbd_port};
     nbd->params = (struct bf_nbd_params){
         .uri = &nbd->uri,
+        .names = nbd->uri.nbd_host ? &nbd->names : NULL,
         .cipher_told = &nbd->cipher_told,
         .tls_certificates = options->tls_certificates,
         .tls_psk = options->tls_psk,

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -353,9 +354,12 @@ int bf_nbd_hello_step(struct bf_nbd_hello *hello, struct bf_nbd_stream *stream,
     }
 }
 
-bool bf_nbd_hello_wants_write(const struct bf_nbd_hello *hello, const struct bf_nbd_stream *stream)
+short bf_nbd_hello_events(const struct bf_nbd_hello *hello, const struct bf_nbd_stream *stream)
 {
-    if (hello->step == TLS)
-        return bf_nbd_tls_wants_write(stream->tls);
-    return hello->step == CONNECTING || hello->sent < hello->length;
+    bool write =
+        hello->step == TLS ? bf_nbd_tls_wants_write(stream->tls) : hello->sent < hello->length;
+
+    if (hello->step == CONNECTING)
+        return bf_nbd_stream_connect_event(stream);
+    return (short)(POLLIN | (write ? POLLOUT : 0));
 }

@@ -16,6 +16,7 @@
 
 struct bf_nbd_params {
     const struct bf_uri *uri;
+    struct bf_nbd_names *names; /* of its host; NULL if the URI names a socket */
     const char *tls_certificates;
     const char *tls_psk;
     const char *context; /* NULL or the one meta context to negotiate; NULL: simple replies */
@@ -42,8 +43,8 @@ struct bf_nbd_hello; /* opaque */
 
 struct bf_nbd_hello *bf_nbd_hello_new(const struct bf_nbd_params *params);
 void bf_nbd_hello_free(struct bf_nbd_hello *hello);
-/* 1: the export is open and the stream ready for requests; 0: poll for what it wants, then again;
+/* 1: the export is open and the stream ready for requests; 0: poll for its events, then again;
  * -1: BF_E_ENDPOINT_OPEN, BF_E_TLS or BF_E_PROTOCOL. */
 int bf_nbd_hello_step(struct bf_nbd_hello *hello, struct bf_nbd_stream *stream,
                       struct bf_nbd_export *export, struct bf_error *err);
-bool bf_nbd_hello_wants_write(const struct bf_nbd_hello *hello, const struct bf_nbd_stream *stream);
+short bf_nbd_hello_events(const struct bf_nbd_hello *hello, const struct bf_nbd_stream *stream);

@@ -84,7 +84,7 @@ int bf_nbd_link_begin(const struct bf_nbd_params *params, struct bf_nbd_link **r
                        NAME_MAX_BYTES);
     struct bf_nbd_link *link = bf_xcalloc(1, sizeof(*link));
     link->params = params;
-    if (bf_nbd_stream_open(params->uri, &link->stream, err)) {
+    if (bf_nbd_stream_open(params->uri, params->names, &link->stream, err)) {
         failed(link, err);
         bf_nbd_link_close(link);
         return -1;
@@ -98,7 +98,7 @@ int bf_nbd_link_begin(const struct bf_nbd_params *params, struct bf_nbd_link **r
 static int wait_for(const struct bf_nbd_link *link, short events, struct bf_deadline deadline,
                     short *ret_revents, struct bf_error *err)
 {
-    struct pollfd fds[2] = {{.fd = link->stream.fd, .events = events},
+    struct pollfd fds[2] = {{.fd = bf_nbd_link_fd(link), .events = events},
                             {.fd = link->params->cancel_fd, .events = POLLIN}};
     int n = poll(fds, 2, bf_deadline_left(deadline));
 
@@ -348,15 +348,14 @@ static int receive(struct bf_nbd_link *link, struct bf_error *err)
 
 int bf_nbd_link_fd(const struct bf_nbd_link *link)
 {
-    return link->stream.fd;
+    return bf_nbd_stream_fd(&link->stream);
 }
 
 short bf_nbd_link_events(const struct bf_nbd_link *link)
 {
-    bool write =
-        link->hello ? bf_nbd_hello_wants_write(link->hello, &link->stream) : link->queue_count > 0;
-
-    return (short)(POLLIN | (write ? POLLOUT : 0));
+    if (link->hello)
+        return bf_nbd_hello_events(link->hello, &link->stream);
+    return (short)(POLLIN | (link->queue_count ? POLLOUT : 0));
 }
 
 int bf_nbd_link_drive(struct bf_nbd_link *link, short revents, struct bf_error *err)

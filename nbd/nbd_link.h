@@ -51,6 +51,7 @@ void bf_nbd_link_submit(struct bf_nbd_link *link, struct bf_request *request);
 /* Send what was submitted, as far as the socket takes it.  -1: the connection is lost. */
 int bf_nbd_link_send(struct bf_nbd_link *link, struct bf_error *err);
 
+/* What to poll; it changes while it connects. */
 int bf_nbd_link_fd(const struct bf_nbd_link *link);
 short bf_nbd_link_events(const struct bf_nbd_link *link); /* for poll() */
 /* After poll().  -1: the connection is lost, *err says why. */

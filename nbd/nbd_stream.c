@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -62,19 +63,33 @@ static int try_next(struct bf_nbd_stream *stream, int last_error, struct bf_erro
     return refused("it", last_error, err);
 }
 
-int bf_nbd_stream_open(const struct bf_uri *uri, struct bf_nbd_stream *stream, struct bf_error *err)
+/* The addresses, when they are there; as bf_nbd_stream_connected(). */
+static int on_lookup(struct bf_nbd_stream *stream, struct bf_error *err)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    int rc = bf_nbd_names_answer(stream->names, &stream->lookup, &stream->next, err);
 
-    *stream = (struct bf_nbd_stream){.fd = -1};
+    return rc == 1 ? try_next(stream, 0, err) : rc;
+}
+
+int bf_nbd_stream_open(const struct bf_uri *uri, struct bf_nbd_names *names,
+                       struct bf_nbd_stream *stream, struct bf_error *err)
+{
+    *stream = (struct bf_nbd_stream){.fd = -1, .names = names};
     if (uri->nbd_socket)
         return open_unix(uri->nbd_socket, stream, err);
-    int rc = getaddrinfo(uri->nbd_host, uri->nbd_port, &hints, &stream->addresses);
-    if (rc)
-        return bf_fail(err, BF_E_ENDPOINT_OPEN, 0, "no address of \"%s\": %s", uri->nbd_host,
-                       gai_strerror(rc));
-    stream->next = stream->addresses;
-    return try_next(stream, 0, err);
+    if (bf_nbd_names_ask(names, &stream->lookup, err))
+        return -1;
+    return on_lookup(stream, err);
+}
+
+int bf_nbd_stream_fd(const struct bf_nbd_stream *stream)
+{
+    return stream->fd < 0 ? bf_nbd_lookup_fd(stream->lookup) : stream->fd;
+}
+
+short bf_nbd_stream_connect_event(const struct bf_nbd_stream *stream)
+{
+    return stream->fd < 0 ? POLLIN : POLLOUT;
 }
 
 int bf_nbd_stream_connected(struct bf_nbd_stream *stream, struct bf_error *err)
@@ -83,6 +98,8 @@ int bf_nbd_stream_connected(struct bf_nbd_stream *stream, struct bf_error *err)
     socklen_t size = sizeof(int), peer_size = sizeof(peer);
     int error = 0;
 
+    if (stream->fd < 0)
+        return on_lookup(stream, err);
     if (getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &error, &size))
         error = errno;
     if (error)
@@ -99,9 +116,8 @@ void bf_nbd_stream_close(struct bf_nbd_stream *stream)
     if (stream->fd >= 0)
         close(stream->fd);
     stream->fd = -1;
-    if (stream->addresses)
-        freeaddrinfo(stream->addresses);
-    stream->addresses = NULL;
+    bf_nbd_lookup_drop(stream->lookup);
+    stream->lookup = NULL;
 }
 
 static ssize_t io_result(ssize_t n, const char *doing, struct bf_error *err)
