@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nbd/copy.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "nbd/budget.h"
 #include "nbd/change_map.h"
 #include "nbd/engine.h"
+#include "nbd/file_identity.h"
 
 #define REQUESTS_FIRST 4
 /* A whole disk has long extents; most deltas are of 64 KiB. */
@@ -129,11 +131,6 @@ static int check_target(const struct copy *copy, struct bf_error *err)
         return bf_fail(err, BF_E_ENDPOINT_SIZE, 0,
                        "target \"%s\" has %" PRIu64 " bytes, the source has %" PRIu64,
                        copy->target->name, copy->target->size, copy->size);
-    if (copy->journalled.commits && copy->target->is_new)
-        return bf_fail(err, BF_E_JOURNAL, 0,
-                       "journal \"%s\": the target \"%s\" that it tells of is not there any more, "
-                       "or was cut short",
-                       copy->options->journal, copy->target->name);
     return 0;
 }
 
@@ -191,18 +188,49 @@ static bool wants_digest(const struct copy *copy)
     return copy->full || copy->options->digest_from;
 }
 
+/* What the journal calls the target, as far as it can be known before it is opened for writing. */
+static char *name_target(const struct copy *copy)
+{
+    const struct bf_copy_options *o = copy->options;
+
+    if (o->target_id)
+        return bf_xstrdup(o->target_id);
+    if (copy->target && copy->target->identity)
+        return bf_xstrdup(copy->target->identity);
+    if (copy->target_uri.kind == BF_URI_FILE)
+        return bf_file_identity_at(copy->target_uri.path, copy->target_uri.text);
+    return bf_xstrdup(copy->target_uri.text);
+}
+
+/* What the journal tells of must be there: opening the target would make it, or make it longer, and
+ * what is missing would read as zero. */
+static int check_kept(const struct copy *copy, struct bf_error *err)
+{
+    struct stat st;
+
+    if (!copy->journalled.commits || copy->target_uri.kind != BF_URI_FILE)
+        return 0;
+    bool there = stat(copy->target_uri.path, &st) == 0;
+    if (!there && errno != ENOENT)
+        return 0; /* opening it fails, too, and tells why */
+    if (there && (!S_ISREG(st.st_mode) || (uint64_t)st.st_size >= copy->size))
+        return 0;
+    return bf_fail(err, BF_E_JOURNAL, 0, "journal \"%s\": the target \"%s\" that it tells of %s",
+                   copy->options->journal, copy->target_uri.text,
+                   there ? "was cut short" : "is not there any more");
+}
+
 static int open_journal(struct copy *copy, struct bf_error *err)
 {
     const struct bf_copy_options *o = copy->options;
     bf_auto_free char *mode = bf_xasprintf("digest=%s digest-from=%s", o->digest ? o->digest : "",
                                            o->digest_from ? o->digest_from : "");
+    bf_auto_free char *target = name_target(copy);
     struct bf_journal_identity identity = {
         .source = o->source_id             ? o->source_id
                   : copy->source->identity ? copy->source->identity
                                            : copy->source_uri.text,
-        .target = o->target_id                             ? o->target_id
-                  : copy->target && copy->target->identity ? copy->target->identity
-                                                           : copy->target_uri.text,
+        .target = target,
         .size = copy->size,
         .map = copy->map_id,
         .mode = mode,
@@ -210,12 +238,21 @@ static int open_journal(struct copy *copy, struct bf_error *err)
 
     if (!o->journal)
         return 0;
-    if (bf_journal_open(o->journal, &identity, &copy->journal, &copy->journalled, err))
+    if (bf_journal_open(o->journal, &identity, &copy->journal, &copy->journalled, err) ||
+        check_kept(copy, err))
         return -1;
     if (copy->journalled.commits)
         bf_log_info("resuming: %" PRIu64 " of %" PRIu64 " bytes of the disk are done",
                     bf_range_set_bytes(&copy->journalled.done), copy->size);
     return 0;
+}
+
+/* The target is open now, and known for what it is. */
+static int begin_journal(struct copy *copy, struct bf_error *err)
+{
+    bf_auto_free char *target = name_target(copy);
+
+    return copy->journal ? bf_journal_begin(copy->journal, target, err) : 0;
 }
 
 static int open_digests(struct copy *copy, struct bf_error *err)
@@ -415,8 +452,8 @@ static int open_all(struct copy *copy, struct bf_error *err)
     if (copy->target_uri.kind == BF_URI_RBD && open_target(copy, err))
         return -1;
     if (open_journal(copy, err) || (!copy->target && open_target(copy, err)) ||
-        check_target(copy, err) || fit_map(copy, err) || open_digests(copy, err) ||
-        make_engine(copy, err))
+        check_target(copy, err) || begin_journal(copy, err) || fit_map(copy, err) ||
+        open_digests(copy, err) || make_engine(copy, err))
         return -1;
     return 0;
 }

@@ -126,7 +126,6 @@ struct bf_endpoint {
     uint64_t block_best;  /* requests of this length are carried out best; 0: does not matter */
     bool can_zero;        /* ZERO requests are taken */
     bool volatile_cache;  /* what is not flushed may be lost with a peer that fails alone */
-    bool is_new;          /* was made, or made longer, by opening it */
     bool reads_zero;      /* was made or was empty: all of it reads as zero */
     unsigned connections; /* in use; 1 for local ones */
     unsigned resets;      /* times that unflushed writes may have been lost */

@@ -34,6 +34,7 @@
 #include "nbd/die_point.h"
 #include "nbd/durable.h"
 #include "nbd/endpoint.h"
+#include "nbd/file_identity.h"
 
 #define PAGE ((uint64_t)4096) /* also a multiple of every logical block size in use */
 #define RING_ENTRIES 128
@@ -478,8 +479,8 @@ static int open_fds(struct file_endpoint *file, const char *path, struct bf_erro
     if (fstat(file->buffered_fd, &st))
         return bf_fail(err, BF_E_ENDPOINT_OPEN, errno, "cannot look at \"%s\"", path);
     file->is_device = S_ISBLK(st.st_mode);
-    file->base.is_new = !there;
     file->base.reads_zero = !file->is_device && st.st_size == 0;
+    file->base.identity = bf_file_identity(file->buffered_fd, file->base.name);
     if (write && !file->is_device && !lock_waiting(file->buffered_fd))
         return bf_fail(err, BF_E_IN_USE, 0, "another copy writes to \"%s\"", path);
     file->base.size = (uint64_t)st.st_size;
@@ -503,7 +504,6 @@ static int grow(struct file_endpoint *file, const char *path, struct bf_error *e
         return bf_fail(err, errno == ENOSPC || errno == EFBIG ? BF_E_TARGET_FULL : BF_E_WRITE_ERROR,
                        errno, "cannot make \"%s\" %" PRIu64 " bytes long", path, want);
     file->base.size = want;
-    file->base.is_new = true;
     /* The name of a new file must be as durable as its content. */
     if (bf_sync_directory_of(path))
         return bf_fail(err, BF_E_ENDPOINT_OPEN, errno, "cannot sync the directory of \"%s\"", path);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nbd/journal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -21,12 +22,13 @@
 #include "nbd/durable.h"
 
 #define JOURNAL_MAX ((size_t)256 << 20)
-#define FORMAT 1
+#define FORMAT 2
 #define HASH_DIGITS 16
 
 struct bf_journal {
     char *path;
     int fd;
+    struct json_object *header; /* the first line, to be written; NULL: it is */
     uint64_t chain;
     uint64_t commits;
 };
@@ -42,9 +44,9 @@ static void add_line(struct bf_buf *buf, uint64_t *chain, const char *payload)
     bf_buf_addf(buf, "%016" PRIx64 " %s\n", *chain, payload);
 }
 
-static char *header_text(const struct bf_journal_identity *identity)
+static struct json_object *header_of(const struct bf_journal_identity *identity)
 {
-    bf_auto_json *header = json_object_new_object();
+    struct json_object *header = json_object_new_object();
 
     bf_json_add_u64(header, "journal", FORMAT);
     bf_json_add_string(header, "source", identity->source);
@@ -52,7 +54,7 @@ static char *header_text(const struct bf_journal_identity *identity)
     bf_json_add_u64(header, "size", identity->size);
     bf_json_add_string(header, "map", identity->map);
     bf_json_add_string(header, "mode", identity->mode);
-    return bf_xstrdup(bf_json_text(header));
+    return header;
 }
 
 /* One line, without its newline. */
@@ -126,12 +128,17 @@ static int check_header(const struct line *line, const struct bf_journal_identit
         bf_json_get_string(header, "", "mode", &mode, &parse_error))
         return bf_fail(err, BF_E_JOURNAL, 0, "its first line is damaged: %s", parse_error.message);
     if (format != FORMAT)
-        return bf_fail(err, BF_E_JOURNAL, 0, "its format is %" PRIu64 ", known is %d", format,
-                       FORMAT);
+        return bf_fail(err, BF_E_JOURNAL, 0,
+                       "it was written by another version of this program: its format is %" PRIu64
+                       ", known is %d",
+                       format, FORMAT);
     if (size != identity->size)
         return bf_fail(err, BF_E_JOURNAL, 0,
                        "it is of another copy: a disk of %" PRIu64 " bytes, not %" PRIu64, size,
                        identity->size);
+    if (!identity->target)
+        return bf_fail(err, BF_E_JOURNAL, 0,
+                       "the target that it tells of, \"%.300s\", is not there any more", target);
     if (differs("the source", source, identity->source, err) ||
         differs("the target", target, identity->target, err) ||
         differs("the change map", map, identity->map, err) ||
@@ -226,14 +233,15 @@ static int append(struct bf_journal *journal, const struct bf_buf *lines, struct
     return 0;
 }
 
-static int write_header(struct bf_journal *journal, const struct bf_journal_identity *identity,
-                        struct bf_journal_content *content, struct bf_error *err)
+int bf_journal_begin(struct bf_journal *journal, const char *target, struct bf_error *err)
 {
-    bf_auto_free char *payload = header_text(identity);
+    bf_auto_json *header = bf_steal(journal->header);
     bf_auto_buf buf = {0};
 
-    *content = (struct bf_journal_content){0};
-    add_line(&buf, &journal->chain, payload);
+    if (!header)
+        return 0;
+    bf_json_add_string(header, "target", target);
+    add_line(&buf, &journal->chain, bf_json_text(header));
     if (append(journal, &buf, err))
         return -1;
     return bf_sync_directory_of(journal->path) ? io_failed(journal, "sync the directory of", err)
@@ -288,7 +296,8 @@ static int open_journal(struct bf_journal *journal, const struct bf_journal_iden
     if (is_unborn(text, length)) {
         if (ftruncate(journal->fd, 0) || lseek(journal->fd, 0, SEEK_SET) < 0)
             return io_failed(journal, "cut", err);
-        return write_header(journal, identity, content, err);
+        journal->header = header_of(identity);
+        return 0;
     }
     if (bf_journal_parse(text, length, identity, content, err))
         return bf_fail_in(err, "journal \"%s\"", journal->path);
@@ -320,6 +329,7 @@ int bf_journal_commit(struct bf_journal *journal, const struct bf_range_set *don
     bf_auto_buf lines = {0};
     char payload[64];
 
+    assert(!journal->header);
     for (size_t i = 0; i < done->count; i++) {
         snprintf(payload, sizeof(payload), "done %" PRIu64 " %" PRIu64, done->items[i].start,
                  done->items[i].end);
@@ -346,6 +356,7 @@ void bf_journal_close(struct bf_journal *journal)
         return;
     if (journal->fd >= 0)
         close(journal->fd);
+    json_object_put(journal->header);
     free(journal->path);
     free(journal);
 }

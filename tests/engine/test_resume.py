@@ -10,7 +10,7 @@ import time
 import pytest
 
 from conftest import MIB, SLOW, end_copy, make_dirty, make_disk, run_copy, same, start_copy, wait_done
-from test_copy import dirty_qcow2
+from test_copy import dirty_qcow2, loop_device
 
 KILLS = int(os.environ.get("BLOCKFERRY_KILLS", "40"))
 HOOKED = os.environ.get("BLOCKFERRY_COPY_HOOKED")
@@ -160,15 +160,89 @@ def test_another_copys_journal_is_refused(work, interrupted):
     assert same(interrupted, work / "t")
 
 
-def test_lost_target_is_noticed(work, interrupted):
+def go_on(work, source, target):
+    return run_copy("--journal", work / "j", "--digest", work / "d", source, target)
+
+
+@pytest.mark.parametrize("which", ["source", "t"])
+@pytest.mark.parametrize("how", ["renamed", "made again"])
+def test_another_file_of_the_same_name_is_noticed(work, interrupted, which, how):
+    """Of the same length, too."""
+    if how == "renamed":
+        make_dirty(work / "new", 32 * MIB)
+        os.rename(work / which, work / "old")
+        os.rename(work / "new", work / which)
+    else:  # the number of the removed file is used again as a rule
+        os.unlink(work / which)
+        make_dirty(work / which, 32 * MIB)
+    subprocess.run(["cp", work / "t", work / "before"], check=True)
+    error = go_on(work, interrupted, work / "t").error
+    assert error["code"] == "journal" and "inode" in error["message"]
+    assert same(work / "t", work / "before"), "the target was touched"
+    if how == "renamed":
+        os.rename(work / "old", work / which)
+        go_on(work, interrupted, work / "t").done
+        assert same(interrupted, work / "t")
+
+
+def test_another_file_of_the_same_identity(work):
+    """--source-id and --target-id are the caller's word, which goes before what the kernel says."""
+    source = make_disk(work / "source", 32 * MIB)
+    ids = ["--source-id", "a", "--target-id", "b"]
+    process = start_copy("--rate", "6M", "--journal", work / "j", *ids, source, work / "t")
+    wait_done(process, 5 * MIB)
+    process.terminate()
+    end_copy(process)
+    for name in ("source", "t"):
+        subprocess.run(["cp", work / name, work / "new"], check=True)
+        os.rename(work / "new", work / name)
+    done = run_copy("--journal", work / "j", *ids, source, work / "t").done
+    assert same(source, work / "t")
+    assert done["read"] < run_copy(source, "null:").done["read"]
+
+
+def test_another_loop_device_of_the_same_number_is_noticed(work):
+    for name in ("one", "two"):
+        make_disk(work / name, 32 * MIB)
+    device = loop_device(work / "one")
+    try:
+        process = start_copy("--rate", "6M", "--journal", work / "j", device, work / "t")
+        wait_done(process, 5 * MIB)
+        process.terminate()
+        end_copy(process)
+        subprocess.run(["losetup", "-d", device], check=True)
+        subprocess.run(["losetup", device, work / "two"], check=True)
+        error = run_copy("--journal", work / "j", device, work / "t").error
+        assert error["code"] == "journal" and str(work / "one") in error["message"]
+        subprocess.run(["losetup", "-d", device], check=True)
+        subprocess.run(["losetup", device, work / "one"], check=True)
+        run_copy("--journal", work / "j", device, work / "t").done
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
+    assert same(work / "one", work / "t")
+
+
+@pytest.mark.parametrize("ids", [[], ["--target-id", "t"]])
+def test_lost_target_is_noticed(work, ids):
+    """Again and again, so it must not be made anew."""
+    source = make_disk(work / "source", 32 * MIB)
+    args = ["--journal", work / "j", *ids, source, work / "t"]
+    process = start_copy("--rate", "6M", *args)
+    wait_done(process, 5 * MIB)
+    process.terminate()
+    end_copy(process)
     os.unlink(work / "t")
-    assert run_copy("--journal", work / "j", "--digest", work / "d", interrupted, work / "t").error["code"] == "journal"
+    for _ in range(2):
+        assert run_copy(*args).error["code"] == "journal"
+    assert not os.path.exists(work / "t")
 
 
 @pytest.mark.parametrize("left", [0, 16 * MIB])
 def test_target_cut_short_is_noticed(work, interrupted, left):
     os.truncate(work / "t", left)
-    assert run_copy("--journal", work / "j", "--digest", work / "d", interrupted, work / "t").error["code"] == "journal"
+    for _ in range(2):
+        assert go_on(work, interrupted, work / "t").error["code"] == "journal"
+    assert os.path.getsize(work / "t") == left
 
 
 def test_lost_digest_is_noticed(work, interrupted):

@@ -305,6 +305,8 @@ static const char *copy(enum bf_compare compare, const struct loss losses[LOSSES
     unlink(journal_path);
     int rc = bf_journal_open(journal_path, &identity, &journal, &content, &err);
     if (!rc)
+        rc = bf_journal_begin(journal, identity.target, &err);
+    if (!rc)
         rc = bf_digest_new(&spec, &digest, &err);
     if (!rc)
         rc = copy_with(compare, journal, digest, &err);

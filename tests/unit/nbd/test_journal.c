@@ -2,10 +2,13 @@
 #include "nbd/journal.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "tests/unit/tap.h"
 
 #define LEAF ((uint64_t)65536)
@@ -20,8 +23,9 @@ static struct bf_journal *open_it(struct bf_journal_content *content)
     struct bf_journal *journal = NULL;
     bf_auto_error err = BF_ERROR_INIT;
 
-    ok(bf_journal_open(path, &identity, &journal, content, &err) == 0, "open (%s)",
-       err.message ? err.message : "ok");
+    ok(bf_journal_open(path, &identity, &journal, content, &err) == 0 &&
+           bf_journal_begin(journal, identity.target, &err) == 0,
+       "open (%s)", err.message ? err.message : "ok");
     return journal;
 }
 
@@ -81,6 +85,8 @@ static void test_identity(void)
     other = identity;
     other.target = "/u";
     refused(other, "target");
+    other.target = NULL; /* not there */
+    refused(other, "target");
     other = identity;
     other.size = 5;
     refused(other, "disk");
@@ -90,6 +96,45 @@ static void test_identity(void)
     other = identity;
     other.mode = "x";
     refused(other, "mode");
+}
+
+/* The target is made after the journal was opened, and is known by what it is then. */
+static void test_late_target(void)
+{
+    struct bf_journal_identity late = identity;
+    struct bf_journal_content content;
+    struct bf_journal *journal = NULL;
+    bf_auto_error err = BF_ERROR_INIT;
+    struct stat st;
+
+    late.target = NULL;
+    ok(bf_journal_open(path, &late, &journal, &content, &err) == 0, "open without a target");
+    ok(stat(path, &st) == 0 && st.st_size == 0, "nothing is written yet");
+    ok(bf_journal_begin(journal, "/t (inode 7)", &err) == 0, "begin with its name");
+    commit(journal, 0, LEAF, false);
+    bf_journal_close(journal);
+    refused(identity, "target");
+    late.target = "/t (inode 7)";
+    ok(bf_journal_open(path, &late, &journal, &content, &err) == 0, "open with its name");
+    is_u64(content.commits, 1, "goes on");
+    bf_range_set_done(&content.done);
+    ok(bf_journal_remove(journal, &err) == 0, "remove");
+    bf_journal_close(journal);
+}
+
+/* The first version named files by their paths alone. */
+static void test_first_format(void)
+{
+    static const char payload[] = "{\"journal\":1,\"source\":\"nbd://a\",\"target\":\"/t\","
+                                  "\"size\":6553607,\"map\":\"whole\",\"mode\":\"\"}";
+    struct bf_journal_content content;
+    bf_auto_error err = BF_ERROR_INIT;
+    uint64_t hash = XXH3_64bits_withSeed(payload, strlen(payload), 0);
+    bf_auto_free char *text = bf_xasprintf("%016" PRIx64 " %s\n", hash, payload);
+
+    ok(bf_journal_parse(text, strlen(text), &identity, &content, &err) == -1, "format 1");
+    has_string(err.message, "format is 1, known is 2", "is known for what it is");
+    is_error(&err, BF_E_JOURNAL, "and refused");
 }
 
 /* Cut at every byte, and with every byte flipped: what is read is a prefix of the commits. */
@@ -164,6 +209,9 @@ int main(void)
     test_identity();
     test_damage();
     test_torn();
+    unlink(path);
+    test_late_target();
+    test_first_format();
     ok(bf_directory_remove(directory, &err) == 0, "clean up");
     return done();
 }
