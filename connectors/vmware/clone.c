@@ -112,7 +112,7 @@ int bf_vmware_clone_make(struct bf_vmware *vw, const char *folder,
     bf_vmware_add_ref(&request, "folder", "Folder", folder);
     bf_xml_leaf(&request.xml, "name", name);
     write_spec(&request, machine, moment);
-    if (bf_vmware_task(vw, &request, moment->machine, bf_deadline_in(CLONE_MS), ret_clone, err) < 0)
+    if (bf_vmware_task(vw, &request, moment->machine, CLONE_MS, ret_clone, err) < 0)
         return bf_fail_in(err, "linked clone of snapshot %s", moment->tag);
     return *ret_clone ? 0 : bf_fail(err, BF_E_PROTOCOL, 0, "CloneVM_Task: no machine");
 }
@@ -210,7 +210,7 @@ int bf_vmware_clone_remove(struct bf_vmware *vw, const char *machine_id, const c
     if (check_own(vw, clone, tag, err) < 0)
         return -1;
     bf_vmware_request_begin(&request, "Destroy_Task", "VirtualMachine", clone);
-    if (bf_vmware_task(vw, &request, clone, bf_deadline_in(DESTROY_MS), NULL, err) == 0)
+    if (bf_vmware_task(vw, &request, clone, DESTROY_MS, NULL, err) == 0)
         return 0;
     if (!bf_vmware_fault(vw, "ManagedObjectNotFound"))
         return bf_fail_in(err, "linked clone %s", clone);

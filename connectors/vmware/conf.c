@@ -96,7 +96,7 @@ static int parse_count(const char *name, const char *text, uint64_t *ret, struct
 static int parse_limits(struct json_object *options, struct bf_vmware_conf *conf,
                         struct bf_error *err)
 {
-    const char *host = NULL, *all = NULL, *wait = NULL;
+    const char *host = NULL, *all = NULL, *wait = NULL, *task = NULL;
 
     conf->nfc_per_host = NFC_PER_HOST;
     conf->nfc_in_all = NFC_IN_ALL;
@@ -104,11 +104,16 @@ static int parse_limits(struct json_object *options, struct bf_vmware_conf *conf
     if (bf_json_opt_string(options, "options", "nfc_per_host", &host, err) < 0 ||
         bf_json_opt_string(options, "options", "nfc_in_all", &all, err) < 0 ||
         bf_json_opt_string(options, "options", "nfc_wait", &wait, err) < 0 ||
+        bf_json_opt_string(options, "options", "task_wait", &task, err) < 0 ||
         parse_count("nfc_per_host", host, &conf->nfc_per_host, err) < 0 ||
         parse_count("nfc_in_all", all, &conf->nfc_in_all, err) < 0)
         return -1;
     if (wait && bf_parse_duration(wait, &conf->nfc_wait_s, err) < 0)
         return bf_fail_in(err, "options.nfc_wait");
+    if (task && bf_parse_duration(task, &conf->task_wait_s, err) < 0)
+        return bf_fail_in(err, "options.task_wait");
+    if (task && conf->task_wait_s == 0)
+        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.task_wait: expected a second or more");
     return 0;
 }
 
@@ -183,10 +188,11 @@ static int parse_thumbprint(const char *text, char **ret, struct bf_error *err)
 
 static int check_known(struct json_object *options, struct bf_error *err)
 {
-    static const char *const texts[] = {
-        "ca_file",    "fingerprint",       "thumbprint", "library_directory", "library_config",
-        "transports", "scratch_directory", "read_path",  "trust_cbt",         "nfc_per_host",
-        "nfc_in_all", "nfc_wait",          "plugin",     "plugin_parameters"};
+    static const char *const texts[] = {"ca_file",           "fingerprint",    "thumbprint",
+                                        "library_directory", "library_config", "transports",
+                                        "scratch_directory", "read_path",      "trust_cbt",
+                                        "nfc_per_host",      "nfc_in_all",     "nfc_wait",
+                                        "task_wait",         "plugin",         "plugin_parameters"};
     size_t count = bf_array_length(texts);
     bf_auto_free const char **known =
         bf_xcalloc(count + (size_t)json_object_object_length(options) + 1, sizeof(*known));

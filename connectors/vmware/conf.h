@@ -38,6 +38,7 @@ struct bf_vmware_conf {
     bool trust_cbt;
     uint64_t nfc_per_host, nfc_in_all; /* disks read at a time (admission.h) */
     uint64_t nfc_wait_s;
+    uint64_t task_wait_s; /* for one task; 0: by its kind (task.h) */
 };
 int bf_vmware_conf_parse(const struct bf_platform_conf *conf, struct bf_vmware_conf *ret_conf,
                          struct bf_error *err);

@@ -251,7 +251,7 @@ static int add_disk(struct bf_vmware *vw, const char *mover, const struct slot *
     bf_xml_close(xml);
     add_note(xml, name, note);
     bf_xml_close(xml);
-    return bf_vmware_task(vw, &request, mover, bf_deadline_in(RECONFIGURE_MS), NULL, err);
+    return bf_vmware_task(vw, &request, mover, RECONFIGURE_MS, NULL, err);
 }
 
 bool bf_vmware_mover_locked(const struct bf_vmware *vw)
@@ -316,7 +316,7 @@ static int remove_disk(struct bf_vmware *vw, const char *mover, const struct bf_
     bf_xml_close(xml);
     add_note(xml, bf_vmware_mover_slot(disk), "");
     bf_xml_close(xml);
-    return bf_vmware_task(vw, &request, mover, bf_deadline_in(RECONFIGURE_MS), NULL, err);
+    return bf_vmware_task(vw, &request, mover, RECONFIGURE_MS, NULL, err);
 }
 
 /* `attachment` is the disk's id: key and slot are looked up at the moment of the removal. */

@@ -49,7 +49,7 @@ static int power_task(struct bf_platform *platform, const char *machine_id, cons
     if (power == wanted)
         return 0;
     bf_vmware_request_begin(&request, method, "VirtualMachine", machine_id);
-    if (bf_vmware_task(vw, &request, machine_id, bf_deadline_in(POWER_MS), NULL, err) == 0)
+    if (bf_vmware_task(vw, &request, machine_id, POWER_MS, NULL, err) == 0)
         return 0;
     if (bf_vmware_fault(vw, "InvalidPowerState")) {
         bf_auto_error look = BF_ERROR_INIT;

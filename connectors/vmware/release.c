@@ -22,7 +22,7 @@ static int remove_one(struct bf_vmware *vw, const char *machine, const char *ref
     bf_vmware_request_begin(&request, "RemoveSnapshot_Task", "VirtualMachineSnapshot", ref);
     bf_xml_leaf(&request.xml, "removeChildren", "false");
     bf_xml_leaf(&request.xml, "consolidate", "true");
-    if (bf_vmware_task(vw, &request, machine, bf_deadline_in(REMOVE_MS), NULL, err) == 0)
+    if (bf_vmware_task(vw, &request, machine, REMOVE_MS, NULL, err) == 0)
         return 0;
     if (!bf_vmware_fault(vw, "ManagedObjectNotFound"))
         return bf_fail_in(err, "snapshot %s", ref);
@@ -36,8 +36,23 @@ static int consolidate(struct bf_vmware *vw, const char *machine, struct bf_erro
     bf_auto_vmware_request request = {0};
 
     bf_vmware_request_begin(&request, "ConsolidateVMDisks_Task", "VirtualMachine", machine);
-    if (bf_vmware_task(vw, &request, machine, bf_deadline_in(REMOVE_MS), NULL, err) < 0)
+    if (bf_vmware_task(vw, &request, machine, REMOVE_MS, NULL, err) < 0)
         return bf_fail_in(err, "consolidating the disks of machine %s", machine);
+    return 0;
+}
+
+/* There is none.  Will there be?  The wait for its making may have ended before the task did, and
+ * what is forgotten now would stay for ever, and hold up every round. */
+static int check_no_more_comes(struct bf_vmware *vw, const char *machine, const char *tag,
+                               struct bf_error *err)
+{
+    bool pending = false;
+
+    if (bf_vmware_task_pending(vw, machine, "createSnapshot", &pending, err) < 0)
+        return -1;
+    if (pending)
+        return bf_fail(err, BF_E_BUSY, 0, "machine %s: a snapshot is being made, which may be %s",
+                       machine, tag);
     return 0;
 }
 
@@ -72,6 +87,8 @@ int bf_vmware_release_tag(struct bf_platform *platform, const char *machine_id, 
             if (remove_one(vw, machine_id, snapshot->ref, err) < 0)
                 return -1;
         }
+        if (!found && look == 0 && check_no_more_comes(vw, machine_id, tag, err) < 0)
+            return -1;
         if (!found)
             return machine->consolidation ? consolidate(vw, machine_id, err) : 0;
     }

@@ -30,7 +30,7 @@ int bf_vmware_prepare(struct bf_platform *platform, const char *machine_id, stru
     bf_xml_open(&request.xml, "spec");
     bf_xml_leaf(&request.xml, "changeTrackingEnabled", "true");
     bf_xml_close(&request.xml);
-    if (bf_vmware_task(vw, &request, machine_id, bf_deadline_in(RECONFIGURE_MS), NULL, err) < 0)
+    if (bf_vmware_task(vw, &request, machine_id, RECONFIGURE_MS, NULL, err) < 0)
         return bf_fail_in(err, "switching change tracking on");
     return 0;
 }
@@ -67,7 +67,7 @@ static int create(struct making *making, bool quiesce, char **ret_ref, struct bf
                 "Made by blockferry for one round of replication; it removes it.");
     bf_xml_leaf(&request.xml, "memory", "false");
     bf_xml_leaf(&request.xml, "quiesce", quiesce ? "true" : "false");
-    if (bf_vmware_task(making->vw, &request, id, bf_deadline_in(CREATE_MS), ret_ref, err) < 0) {
+    if (bf_vmware_task(making->vw, &request, id, CREATE_MS, ret_ref, err) < 0) {
         if (err->code == BF_E_PLATFORM_ERROR || err->code == BF_E_CHANGE_MAP)
             bf_error_recode(err, BF_E_SNAPSHOT_FAILED);
         return -1;

@@ -102,9 +102,11 @@ static void cancel_task(struct bf_vmware *vw, const char *task)
 }
 
 int bf_vmware_task(struct bf_vmware *vw, struct bf_vmware_request *request, const char *machine,
-                   struct bf_deadline deadline, char **ret_result, struct bf_error *err)
+                   uint64_t limit_ms, char **ret_result, struct bf_error *err)
 {
     struct look look = {.vw = vw, .what = request->method, .err = err};
+    struct bf_deadline deadline =
+        bf_deadline_in(vw->conf.task_wait_s ? vw->conf.task_wait_s * 1000 : limit_ms);
     bf_auto_vmware_reply reply = {0};
     bf_auto_free char *task = NULL;
     int rc;
@@ -122,4 +124,66 @@ int bf_vmware_task(struct bf_vmware *vw, struct bf_vmware_request *request, cons
     free(look.result);
     free(look.question);
     return rc;
+}
+
+/* --- what others, or we before a restart, have begun --- */
+
+struct recent {
+    char **tasks;
+    size_t count, capacity;
+    const char *kind;
+    bool pending;
+};
+
+static void recent_done(struct recent *recent)
+{
+    for (size_t i = 0; i < recent->count; i++)
+        free(recent->tasks[i]);
+    free(recent->tasks);
+}
+
+static int take_recent(const char *id, xmlNodePtr object, void *user)
+{
+    struct recent *recent = user;
+
+    (void)id;
+    BF_VMWARE_EACH(ref, bf_vmware_property(object, "recentTask"), "ManagedObjectReference")
+    {
+        bf_xgrow(&recent->tasks, &recent->capacity, recent->count + 1, sizeof(*recent->tasks));
+        recent->tasks[recent->count++] = bf_vmware_text(ref, "");
+    }
+    return 0;
+}
+
+static int take_pending(const char *id, xmlNodePtr object, void *user)
+{
+    struct recent *recent = user;
+    xmlNodePtr state = bf_vmware_property(object, "info.state");
+
+    (void)id;
+    recent->pending =
+        bf_vmware_is(bf_vmware_property(object, "info.descriptionId"), "", recent->kind) &&
+        (bf_vmware_is(state, "", "queued") || bf_vmware_is(state, "", "running"));
+    return 0;
+}
+
+int bf_vmware_task_pending(struct bf_vmware *vw, const char *machine, const char *kind,
+                           bool *ret_pending, struct bf_error *err)
+{
+    static const char *const list[] = {"recentTask", NULL};
+    static const char *const paths[] = {"info.descriptionId", "info.state", NULL};
+    bf_auto_free char *full = bf_xasprintf("VirtualMachine.%s", kind);
+    bf_cleanup(recent_done) struct recent recent = {.kind = full};
+
+    if (bf_vmware_get(vw, "VirtualMachine", machine, list, take_recent, &recent, err) < 0)
+        return bf_fail_in(err, "tasks of machine %s", machine);
+    for (size_t i = 0; i < recent.count && !recent.pending; i++) {
+        if (bf_vmware_get(vw, "Task", recent.tasks[i], paths, take_pending, &recent, err) == 0)
+            continue;
+        if (!bf_vmware_fault(vw, "ManagedObjectNotFound")) /* long over, and forgotten */
+            return bf_fail_in(err, "task %s", recent.tasks[i]);
+        bf_error_clear(err);
+    }
+    *ret_pending = recent.pending;
+    return 0;
 }

@@ -174,6 +174,43 @@ def test_task_that_never_ends_is_cancelled(vc, rounds):
     assert vc.control()["calls"]["CancelTask"] >= 1
 
 
+def test_task_that_never_ends_has_its_deadline(vc, rounds):
+    """It is cancelled then, and what it had done all the same is removed by the tag."""
+    rounds.seam.reopen(task_wait="1s")
+    tag = new_tag()
+    vc.trouble("CreateSnapshot_Task", "hang")
+    begin, cancelled = time.monotonic(), vc.control()["calls"].get("CancelTask", 0)
+    fails("deadline", "CreateSnapshot_Task", rounds.snapshot, tag=tag, quiesce="off")
+    assert 1 <= time.monotonic() - begin < 4 and vc.control()["calls"]["CancelTask"] == cancelled + 1
+    assert len(vc.snapshots()) == 1
+    rounds.seam.call("release_tag", machine=rounds.machine, tag=tag)
+    assert vc.snapshots() == []
+    # The end of one, too: it stays known, and is removed later.
+    snapshot = rounds.snapshot()
+    vc.trouble("RemoveSnapshot_Task", "stuck")
+    fails("deadline", "RemoveSnapshot_Task", rounds.seam.call, "release", machine=rounds.machine, ref=snapshot["ref"])
+    assert len(rounds.seam.tagged("snapshot")) == 1
+    rounds.seam.call("release", machine=rounds.machine, ref=snapshot["ref"])
+    vc.control(let_go=True)
+    snapshot, _ = rounds.round()
+    assert rounds.deltas(snapshot) == [True, True]
+
+
+def test_snapshot_that_comes_after_the_deadline(vc, rounds):
+    """A task that nobody can cancel makes it late: it is not forgotten before that."""
+    rounds.seam.reopen(task_wait="1s")
+    tag = new_tag()
+    vc.trouble("CreateSnapshot_Task", "stuck")
+    fails("deadline", "CreateSnapshot_Task", rounds.snapshot, tag=tag, quiesce="off")
+    assert vc.snapshots() == []
+    fails("busy", "is being made", rounds.seam.call, "release_tag", machine=rounds.machine, tag=tag)
+    vc.control(let_go=True)
+    assert len(vc.snapshots()) == 1
+    rounds.seam.call("release_tag", machine=rounds.machine, tag=tag)
+    assert vc.snapshots() == []
+    rounds.round()
+
+
 def test_removal_that_is_not_done(vc, rounds):
     """The task says success, the snapshot is still there: that is no success."""
     snapshot = rounds.snapshot()
@@ -251,7 +288,8 @@ def test_all_connections_in_use(vc, seam):
 
 
 @pytest.mark.parametrize("name, value", [
-    ("nfc_per_host", "0"), ("nfc_in_all", "x"), ("nfc_wait", "soon"), ("read_path", "guess")])
+    ("nfc_per_host", "0"), ("nfc_in_all", "x"), ("nfc_wait", "soon"), ("task_wait", "0s"),
+    ("read_path", "guess")])
 def test_options_that_are_none(vc, seam, name, value):
     vc.control()
     seam.call("close")

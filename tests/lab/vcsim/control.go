@@ -17,7 +17,8 @@ import (
 // What is to go wrong with a method's next calls.
 type trouble struct {
 	Method string `json:"method"`
-	// "soap": a fault in the answer; "task": the task ends with it; "hang": the task never ends;
+	// "soap": a fault in the answer; "task": the task ends with it; "hang": the task never ends, unless
+	// it is cancelled; "stuck": it does nothing until it is let go, and cannot be cancelled;
 	// "question": it waits for one; "status": an HTTP status; "drop": the connection is cut;
 	// "slow": the answer comes late; "ignored": the answer is yes, and nothing is done (no task)
 	Kind   string `json:"kind"`
@@ -66,6 +67,7 @@ func faultOf(name string) types.BaseMethodFault {
 type order struct {
 	Trouble     *trouble               `json:"trouble"`
 	NoTrouble   bool                   `json:"no_trouble"`   // forget what is left of it
+	LetGo       bool                   `json:"let_go"`       // stuck tasks do what they should
 	TaskMS      *int                   `json:"task_ms"`      // how long tasks run
 	PageAreas   int                    `json:"page_areas"`   // areas in one reply
 	PageSpan    int64                  `json:"page_span"`    // bytes of the disk that one reply covers
@@ -157,6 +159,9 @@ func (w *world) obey(o *order) error {
 	}
 	if o.Trouble != nil {
 		w.troubles = append(w.troubles, o.Trouble)
+	}
+	if o.LetGo {
+		w.letGo()
 	}
 	if o.TaskMS != nil {
 		w.taskTime = time.Duration(*o.TaskMS) * time.Millisecond

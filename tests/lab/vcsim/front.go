@@ -48,13 +48,14 @@ type world struct {
 	deniedOn  map[string][]string  // by moref: privileges the account lacks there
 	lost      []string             // files of others that were deleted
 	misuses   []string             // what no client may do
+	stuck     map[string]func()    // by task: carries it out
 }
 
 func newWorld(service *simulator.Service, c *config) *world {
 	w := &world{service: service, root: c.Root, token: os.Getenv("LAB_TOKEN"),
 		snapshots: map[string]*snapshotState{}, denied: map[string]bool{}, pageAreas: 2000,
 		sessions: map[string]int{}, calls: map[string]int{},
-		leases: map[string]*lease{}, added: map[string]*hotAdded{}, clones: map[string]*clone{}}
+		stuck: map[string]func(){}, leases: map[string]*lease{}, added: map[string]*hotAdded{}, clones: map[string]*clone{}}
 	if w.token == "" {
 		log.Fatal("LAB_TOKEN is not set")
 	}
@@ -162,6 +163,10 @@ func (w *world) carryOut(answer *httptest.ResponseRecorder, in *http.Request,
 		writeFault(answer, faultOf(t.Fault))
 		return
 	}
+	if t != nil && t.Kind == "stuck" {
+		w.stickTask(answer, in, method, body)
+		return
+	}
 	if t != nil && t.Kind == "task" {
 		w.failedTask(answer, method, faultOf(t.Fault))
 		return
@@ -174,6 +179,11 @@ func (w *world) carryOut(answer *httptest.ResponseRecorder, in *http.Request,
 	case *types.ConsolidateVMDisks_Task:
 		w.consolidate(answer, method)
 		w.after(answer, method, t)
+		return
+	case *types.CancelTask:
+		w.answer(answer, in, method, func() (interface{}, types.BaseMethodFault) {
+			return &types.CancelTaskResponse{}, w.cancelTask(method.This)
+		})
 		return
 	case *types.QueryChangedDiskAreas:
 		w.answer(answer, in, method, func() (interface{}, types.BaseMethodFault) {
@@ -287,6 +297,7 @@ func (w *world) after(answer *httptest.ResponseRecorder, method *simulator.Metho
 	} else if state := w.snapshots[task.Info.Entity.Value]; state != nil {
 		task.Info.Entity = &state.machine.ref
 	}
+	remember(task)
 	if task.Info.State == types.TaskInfoStateSuccess {
 		w.hook(method, task)
 	}
@@ -340,6 +351,54 @@ func (w *world) prolong(method *simulator.Method, task *simulator.Task, t *troub
 		defer w.mu.Unlock()
 		task.Info = end
 	})
+}
+
+// The simulator keeps no list of a machine's tasks.
+func remember(task *simulator.Task) {
+	if vm, ok := simulator.Map.Get(*task.Info.Entity).(*simulator.VirtualMachine); ok {
+		if len(vm.RecentTask) >= 10 {
+			vm.RecentTask = vm.RecentTask[1:]
+		}
+		vm.RecentTask = append(vm.RecentTask, task.Self)
+	}
+}
+
+// It does nothing until it is let go, and nobody can cancel it.
+func (w *world) stickTask(answer *httptest.ResponseRecorder, in *http.Request, method *simulator.Method, body []byte) {
+	name := strings.TrimSuffix(method.Name, "_Task")
+	task := simulator.CreateTask(method.This, strings.ToLower(name[:1])+name[1:], nil)
+	task.Info.State = types.TaskInfoStateRunning
+	remember(task)
+	w.stuck[task.Self.Value] = func() {
+		late := httptest.NewRecorder()
+		w.carryOut(late, in, method, body, nil)
+		task.Info.State = types.TaskInfoStateSuccess
+	}
+	writeResponse(answer, method.Name+"Response", &struct {
+		Returnval types.ManagedObjectReference `xml:"returnval"`
+	}{task.Self})
+}
+
+func (w *world) letGo() {
+	for id, carryOut := range w.stuck {
+		delete(w.stuck, id)
+		carryOut()
+	}
+}
+
+func (w *world) cancelTask(ref types.ManagedObjectReference) types.BaseMethodFault {
+	task, ok := simulator.Map.Get(ref).(*simulator.Task)
+	if !ok {
+		return &types.ManagedObjectNotFound{Obj: ref}
+	}
+	if w.stuck[ref.Value] != nil {
+		return &types.NotSupported{}
+	}
+	if task.Info.State == types.TaskInfoStateRunning {
+		task.Info.State = types.TaskInfoStateError
+		task.Info.Error = &types.LocalizedMethodFault{Fault: &types.RequestCanceled{}, LocalizedMessage: "canceled"}
+	}
+	return nil
 }
 
 // The simulator has no such method.
