@@ -61,6 +61,23 @@ bool bf_vmware_disk_snapshots(const struct bf_vmware_disk *disk)
            !bf_streq(disk->compatibility, "physicalMode");
 }
 
+static char **parents_of(xmlNodePtr backing)
+{
+    char **list = NULL;
+    size_t count = 0, capacity = 0;
+
+    for (xmlNodePtr at = bf_vmware_child(backing, "parent"); at;
+         at = bf_vmware_child(at, "parent")) {
+        char *file = bf_vmware_text(at, "fileName");
+
+        if (!file)
+            continue;
+        bf_xgrow(&list, &capacity, count + 2, sizeof(*list));
+        list[count++] = file;
+    }
+    return list;
+}
+
 static void add_disk(struct bf_vmware_machine *machine, xmlNodePtr device)
 {
     const struct bf_vmware_device *controller = by_key(machine, number(device, "controllerKey"));
@@ -88,6 +105,7 @@ static void add_disk(struct bf_vmware_machine *machine, xmlNodePtr device)
                             : NULL,
         .content_id = bf_vmware_text(backing, "contentId"),
         .parent_file = bf_vmware_text(backing, "parent/fileName"),
+        .parents = parents_of(backing),
         .parent_content_id = bf_vmware_text(backing, "parent/contentId"),
         .has_parent = bf_vmware_find(backing, "parent") != NULL,
         .size_bytes = bf_vmware_number(device, "capacityInBytes", kib * 1024),

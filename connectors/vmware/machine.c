@@ -296,6 +296,9 @@ void bf_vmware_machine_free(struct bf_vmware_machine *machine)
             disk->place,   disk->content_id, disk->parent_file, disk->parent_content_id};
         for (size_t t = 0; t < bf_array_length(texts); t++)
             free(texts[t]);
+        for (char **at = disk->parents; at && *at; at++)
+            free(*at);
+        free(disk->parents);
     }
     for (size_t i = 0; i < machine->snapshot_count; i++) {
         free(machine->snapshots[i].ref);

@@ -33,6 +33,7 @@ struct bf_vmware_disk {
     char *content_id;  /* equal ones, of files that nobody writes, are equal bytes; NULL unknown */
     bool has_parent;   /* the file is a delta on another */
     char *parent_file; /* that one; NULL: none */
+    char **parents;    /* it and all below it, NULL-terminated; NULL: none */
     char *parent_content_id;
     uint64_t size_bytes;
 };

@@ -175,5 +175,6 @@ int bf_vmware_precheck(struct bf_platform *platform, const struct bf_machine *ma
     device_findings(found, findings);
     guest_findings(found, findings);
     bf_vmware_precheck_disks(found, findings);
+    bf_vmware_precheck_same_file(found, findings);
     return bf_vmware_precheck_around(vw, found, findings, err);
 }

@@ -30,10 +30,20 @@ int bf_vmware_precheck_rights(struct bf_vmware *vw, const struct bf_vmware_machi
 /* May DRS move it by itself?  Of a mover (subject is its id) or of the machine to replicate. */
 int bf_vmware_precheck_drs(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
                            bool is_mover, struct bf_findings *findings, struct bf_error *err);
-/* May Storage DRS move its files?  `pod`: moref of the datastore cluster that `store` is in. */
+/* May Storage DRS move its files?  The same. */
 int bf_vmware_precheck_storage_drs(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
-                                   const char *pod, const char *store, struct bf_findings *findings,
+                                   bool is_mover, struct bf_findings *findings,
                                    struct bf_error *err);
+/* Of files that two of its disks have. */
+void bf_vmware_precheck_same_file(const struct bf_vmware_machine *machine,
+                                  struct bf_findings *findings);
+/* Of files that other machines have as well, of those on the same datastores. */
+int bf_vmware_precheck_elsewhere(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                                 struct bf_findings *findings, struct bf_error *err);
+/* After a failure to look at something that the account need not see: then it is not known, which
+ * is no error (0); any other failure is told with "WHAT ID". */
+int bf_vmware_unless_hidden(struct bf_vmware *vw, const char *what, const char *id,
+                            struct bf_error *err);
 /* Does nothing answer at "HOST:PORT"?  *ret_why: why not, NULL if something does; caller frees. The
  * answer may be a minute old. */
 int bf_vmware_port_silent(struct bf_vmware *vw, const char *place, char **ret_why,

@@ -19,7 +19,6 @@ struct around {
     const struct bf_vmware_machine *machine;
     struct bf_findings *findings;
     char *host_name;
-    char *pod, *store; /* the datastore cluster of the last datastore; NULL: in none */
 };
 
 /* A snapshot's delta grows with what the guest writes during a round: a tenth is the usual rule. */
@@ -35,13 +34,6 @@ static int take_datastore(const char *id, xmlNodePtr object, void *user)
     for (size_t i = 0; i < around->machine->disk_count; i++) {
         if (bf_streq(around->machine->disks[i].datastore, id))
             size += around->machine->disks[i].size_bytes;
-    }
-    xmlNodePtr parent = bf_vmware_property(object, "parent");
-    bf_auto_free char *kind = bf_vmware_reference_type(parent);
-
-    if (bf_streq(kind, "StoragePod")) {
-        around->pod = bf_vmware_text(parent, "");
-        around->store = bf_xstrdup(name ? name : id);
     }
     if (free_bytes < size / 10) {
         bf_auto_free char *have = bf_format_bytes(free_bytes);
@@ -66,18 +58,11 @@ static int take_datastore(const char *id, xmlNodePtr object, void *user)
 
 static int datastore_findings(struct bf_vmware *vw, struct around *around, struct bf_error *err)
 {
-    static const char *const paths[] = {"summary.name", "summary.freeSpace", "summary.type",
-                                        "parent", NULL};
+    static const char *const paths[] = {"summary.name", "summary.freeSpace", "summary.type", NULL};
 
     for (char **at = around->machine->datastores; at && *at; at++) {
         if (bf_vmware_get(vw, "Datastore", *at, paths, take_datastore, around, err) < 0)
             return bf_fail_in(err, "datastore %s", *at);
-        bf_auto_free char *pod = bf_steal(around->pod);
-        bf_auto_free char *store = bf_steal(around->store);
-
-        if (pod && bf_vmware_precheck_storage_drs(vw, around->machine, pod, store, around->findings,
-                                                  err) < 0)
-            return -1;
     }
     return 0;
 }
@@ -215,7 +200,9 @@ int bf_vmware_precheck_around(struct bf_vmware *vw, const struct bf_vmware_machi
     if (bf_vmware_read_path_findings(vw, machine, findings, err) < 0 ||
         datastore_findings(vw, &around, err) < 0 || host_findings(vw, &around, err) < 0)
         return -1;
-    if (bf_vmware_precheck_drs(vw, machine, false, findings, err) < 0)
+    if (bf_vmware_precheck_drs(vw, machine, false, findings, err) < 0 ||
+        bf_vmware_precheck_storage_drs(vw, machine, false, findings, err) < 0 ||
+        bf_vmware_precheck_elsewhere(vw, machine, findings, err) < 0)
         return -1;
     return bf_vmware_precheck_mover(vw, machine, findings, err);
 }

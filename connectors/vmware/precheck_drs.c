@@ -119,9 +119,9 @@ static int take_cluster(const char *id, xmlNodePtr object, void *user)
     return 0;
 }
 
-/* An account need not see hosts, clusters and datastore clusters: then it is not known. */
-static int unless_hidden(struct bf_vmware *vw, const char *what, const char *id,
-                         struct bf_error *err)
+/* Hosts, clusters, datastore clusters, other machines. */
+int bf_vmware_unless_hidden(struct bf_vmware *vw, const char *what, const char *id,
+                            struct bf_error *err)
 {
     if (err->code != BF_E_PLATFORM_PRIVILEGE && !bf_vmware_fault(vw, "ManagedObjectNotFound"))
         return bf_fail_in(err, "%s %s", what, id);
@@ -140,11 +140,11 @@ int bf_vmware_precheck_drs(struct bf_vmware *vw, const struct bf_vmware_machine 
     if (!machine->host)
         return 0;
     if (bf_vmware_get(vw, "HostSystem", machine->host, up, take_parent, &parent, err) < 0)
-        return unless_hidden(vw, "host", machine->host, err);
+        return bf_vmware_unless_hidden(vw, "host", machine->host, err);
     if (!parent.id || !bf_streq(parent.type, "ClusterComputeResource"))
         return 0;
     if (bf_vmware_get(vw, parent.type, parent.id, paths, take_cluster, &drs, err) < 0)
-        return unless_hidden(vw, "cluster", parent.id, err);
+        return bf_vmware_unless_hidden(vw, "cluster", parent.id, err);
     if (!bf_streq(drs.behavior, "fullyAutomated"))
         return 0;
     bf_auto_free char *found =
@@ -196,20 +196,74 @@ static int take_pod(const char *id, xmlNodePtr object, void *user)
     return 0;
 }
 
-int bf_vmware_precheck_storage_drs(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
-                                   const char *pod_id, const char *store,
-                                   struct bf_findings *findings, struct bf_error *err)
-{
-    static const char *const paths[] = {"podStorageDrsEntry", NULL};
-    struct pod pod = {.machine = machine->machine->id};
+/* Of a datastore: the cluster that it is in; NULL: in none. */
+struct store {
+    char *name, *pod;
+};
 
-    if (bf_vmware_get(vw, "StoragePod", pod_id, paths, take_pod, &pod, err) < 0)
-        return unless_hidden(vw, "datastore cluster", pod_id, err);
-    if (pod.moves)
-        bf_findings_add(findings, BF_SEVERITY_WARN, "vmware-storage-drs", store,
-                        "Storage DRS moves the machine's files by itself (automated)",
-                        "files that stay where they are while a round reads them",
-                        "a round whose files are moved fails, and change tracking begins anew",
-                        "give the machine a VM override in the datastore cluster (no automation)");
+static void store_done(struct store *store)
+{
+    free(store->name);
+    free(store->pod);
+}
+
+static int take_store(const char *id, xmlNodePtr object, void *user)
+{
+    struct store *store = user;
+    xmlNodePtr parent = bf_vmware_property(object, "parent");
+    bf_auto_free char *type = bf_vmware_reference_type(parent);
+
+    store->name = bf_vmware_text(bf_vmware_property(object, "summary.name"), "");
+    if (!store->name)
+        store->name = bf_xstrdup(id);
+    if (bf_streq(type, "StoragePod"))
+        store->pod = bf_vmware_text(parent, "");
+    return 0;
+}
+
+static void add_storage(const struct bf_vmware_machine *machine, bool is_mover, const char *store,
+                        struct bf_findings *findings)
+{
+    if (is_mover) {
+        bf_auto_free char *found =
+            bf_xasprintf("Storage DRS moves its files on %s by itself (automated)", store);
+
+        bf_findings_add(findings, BF_SEVERITY_WARN, "vmware-mover-storage-drs",
+                        machine->machine->id, found, "a mover whose files stay where they are",
+                        "a move of its files takes those of others along that hang on it, or "
+                        "fails because of them",
+                        "give it a VM override in the datastore cluster (no automation), or put "
+                        "its own disk on a datastore that is in none");
+        return;
+    }
+    bf_findings_add(findings, BF_SEVERITY_WARN, "vmware-storage-drs", store,
+                    "Storage DRS moves the machine's files by itself (automated)",
+                    "files that stay where they are while a round reads them",
+                    "a round whose files are moved fails, and change tracking begins anew",
+                    "give the machine a VM override in the datastore cluster (no automation)");
+}
+
+int bf_vmware_precheck_storage_drs(struct bf_vmware *vw, const struct bf_vmware_machine *machine,
+                                   bool is_mover, struct bf_findings *findings,
+                                   struct bf_error *err)
+{
+    static const char *const up[] = {"summary.name", "parent", NULL};
+    static const char *const paths[] = {"podStorageDrsEntry", NULL};
+
+    for (char **at = machine->datastores; at && *at; at++) {
+        bf_cleanup(store_done) struct store store = {0};
+        struct pod pod = {.machine = machine->machine->id};
+
+        if (bf_vmware_get(vw, "Datastore", *at, up, take_store, &store, err) < 0 &&
+            bf_vmware_unless_hidden(vw, "datastore", *at, err) < 0)
+            return -1;
+        if (!store.pod)
+            continue;
+        if (bf_vmware_get(vw, "StoragePod", store.pod, paths, take_pod, &pod, err) < 0 &&
+            bf_vmware_unless_hidden(vw, "datastore cluster", store.pod, err) < 0)
+            return -1;
+        if (pod.moves)
+            add_storage(machine, is_mover, store.name, findings);
+    }
     return 0;
 }

@@ -218,7 +218,8 @@ static int mover_findings(struct check *check, size_t index, unsigned *slots, st
     controller_findings(check, &now, slots);
     foreign_findings(check, &now);
     if (port_findings(check, has_certificates, index, err) < 0 ||
-        bf_vmware_precheck_drs(check->vw, check->mover, true, check->findings, err) < 0)
+        bf_vmware_precheck_drs(check->vw, check->mover, true, check->findings, err) < 0 ||
+        bf_vmware_precheck_storage_drs(check->vw, check->mover, true, check->findings, err) < 0)
         return -1;
     return bf_vmware_precheck_rights(check->vw, check->machine, check->mover,
                                      check->vw->conf.clone_folders[index], check->findings, err);

@@ -163,6 +163,20 @@ static int get_batch(struct asking *asking, char *const *ids, size_t count, stru
     return 0;
 }
 
+int bf_vmware_get_many(struct bf_vmware *vw, const char *type, char *const *ids, size_t count,
+                       const char *const *paths, bf_vmware_object_fn *fn, void *user,
+                       struct bf_error *err)
+{
+    struct asking asking = {.vw = vw, .type = type, .paths = paths, .fn = fn, .user = user};
+
+    for (size_t at = 0; at < count && !asking.stopped; at += BATCH) {
+        if (bf_platform_check_cancel(&vw->base, err) < 0 ||
+            get_batch(&asking, ids + at, count - at < BATCH ? count - at : BATCH, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* --- all of a type --- */
 
 struct ids {
@@ -270,17 +284,9 @@ static int list_ids(struct bf_vmware *vw, const char *type, struct ids *ids, str
 int bf_vmware_list(struct bf_vmware *vw, const char *type, const char *const *paths,
                    bf_vmware_object_fn *fn, void *user, struct bf_error *err)
 {
-    struct asking asking = {.vw = vw, .type = type, .paths = paths, .fn = fn, .user = user};
     __attribute__((cleanup(ids_done))) struct ids ids = {0};
 
     if (list_ids(vw, type, &ids, err) < 0)
         return -1;
-    for (size_t at = 0; at < ids.count && !asking.stopped; at += BATCH) {
-        size_t count = ids.count - at < BATCH ? ids.count - at : BATCH;
-
-        if (bf_platform_check_cancel(&vw->base, err) < 0 ||
-            get_batch(&asking, ids.list + at, count, err) < 0)
-            return -1;
-    }
-    return 0;
+    return bf_vmware_get_many(vw, type, ids.list, ids.count, paths, fn, user, err);
 }

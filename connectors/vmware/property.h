@@ -19,6 +19,10 @@ xmlNodePtr bf_vmware_property(xmlNodePtr object, const char *name);
 /* One object.  Gone: BF_E_MACHINE_GONE, and bf_vmware_fault() "ManagedObjectNotFound". */
 int bf_vmware_get(struct bf_vmware *vw, const char *type, const char *id, const char *const *paths,
                   bf_vmware_object_fn *fn, void *user, struct bf_error *err);
+/* Several, in batches; those that are gone are left out. */
+int bf_vmware_get_many(struct bf_vmware *vw, const char *type, char *const *ids, size_t count,
+                       const char *const *paths, bf_vmware_object_fn *fn, void *user,
+                       struct bf_error *err);
 /* All objects of a type, by view. */
 int bf_vmware_list(struct bf_vmware *vw, const char *type, const char *const *paths,
                    bf_vmware_object_fn *fn, void *user, struct bf_error *err);

@@ -221,6 +221,27 @@ def test_storage_drs(vc, moved):
     vc.set("web1", storage_drs="")
 
 
+def test_storage_drs_and_the_mover(vc, moved):
+    """It would take the files along that hang on the mover; movers and machine are told apart."""
+    def moves():
+        found = moved.call("source_precheck", machine=vc.moref("web1"))["findings"]
+        for one in (f for f in found if f["id"] == "vmware-mover-storage-drs"):
+            check(one, "warn")
+        return {f["subject"] for f in found if f["id"] == "vmware-mover-storage-drs"}, "vmware-storage-drs" in {
+            f["id"] for f in found}
+    both = {vc.moref("mover"), vc.moref("mover2")}
+    assert moves() == (set(), False)
+    vc.set("mover", storage_drs="automated")  # the machine's files are on that datastore as well
+    try:
+        assert moves() == (both, True)
+        vc.set("mover", storage_drs_override="manual")
+        assert moves() == ({vc.moref("mover2")}, True)
+        vc.set("web1", storage_drs_override="manual")
+        assert moves() == (both, False)
+    finally:
+        vc.set("mover", storage_drs="")
+
+
 @pytest.mark.parametrize("code, changes, word", [
     ("bad-input", {"mover2_address": None}, "mover2, mover2_address and mover2_certificates go together"),
     ("bad-input", {"mover2": None}, "options.mover2 is not set"),

@@ -39,7 +39,7 @@ CASES = {
     "vmware-datastore-space": ("block", {"free_bytes": 1024}),
 }
 MACHINES = [f"m{n}=1M" for n in range(len(CASES))] + ["twins=1M,1M", "many=" + ",".join(["1M"] * 17),
-                                                      "plain=1M"]
+                                                      "plain=1M", "shares=1M,1M", "other=1M"]
 
 
 def findings(vc, seam, machine):
@@ -90,6 +90,39 @@ def test_disks_with_one_uuid(vc, seam):
     found = findings(vc, seam, "twins")["vmware-disk-same-uuid"]
     check(found, "warn")
     assert found["subject"] == "2001"
+
+
+@pytest.mark.parametrize("settings", [
+    {"file": "[LocalDS_0] shares/disk2.vmdk"}, {"file": "[LocalDS_0]  ./shares//disk2.vmdk"},
+    {"file": "[LocalDS_0] shares/disk3.vmdk", "parent": "[LocalDS_0] shares/disk2.vmdk"}])
+def test_two_disks_of_one_file(vc, seam, settings):
+    """Or one that stands on the file that the other writes; standing on one that nobody writes is no fault."""
+    vc.set("shares", disk__file="[LocalDS_0] shares/disk1.vmdk", disk__parent="[LocalDS_0] base/base.vmdk")
+    assert "vmware-disk-same-file" not in findings(vc, seam, "shares")
+    vc.set("shares", **{f"disk__{key}": value for key, value in settings.items()})
+    found = findings(vc, seam, "shares")["vmware-disk-same-file"]
+    check(found, "block")
+    assert found["subject"] == "2001" and "disk 2000" in found["found"]
+
+
+def test_a_file_of_another_machine(vc, seam):
+    """Written there it blocks; hanging there as backups attach it, it is a leftover that locks the file."""
+    vc.set("shares", disk__file="[LocalDS_0] shares/disk1-000001.vmdk", disk__parent="[LocalDS_0] shares/disk1.vmdk")
+    for file in ("shares/disk1.vmdk", "shares/disk1-000001.vmdk"):
+        vc.set("other", disk__file=f"[LocalDS_0] {file}", disk__mode="persistent")
+        found = findings(vc, seam, "shares")["vmware-disk-elsewhere"]
+        check(found, "block")
+        assert found["subject"] == "2000" and "machine other" in found["found"]
+        vc.set("other", disk__mode="independent_nonpersistent")
+        check(findings(vc, seam, "shares")["vmware-disk-elsewhere"], "warn")
+    assert "vmware-disk-elsewhere" in findings(vc, seam, "other")
+    seam.reopen(mover=vc.moref("other"), mover_address="127.0.0.1:1", mover_certificates="/nowhere")
+    assert "vmware-disk-elsewhere" not in findings(vc, seam, "shares")
+    seam.reopen()
+    # A linked clone stands on what nobody writes any more.
+    vc.set("other", disk__file="[LocalDS_0] other/disk1.vmdk", disk__mode="persistent",
+           disk__parent="[LocalDS_0] shares/disk1.vmdk")
+    assert "vmware-disk-elsewhere" not in findings(vc, seam, "shares")
 
 
 def test_many_disks(vc, seam):

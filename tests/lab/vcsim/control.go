@@ -284,6 +284,8 @@ func (w *world) set(m *machine, path string, value interface{}) error {
 	}
 	devices := &vm.Config.Hardware.Device
 	switch path {
+	case "disk.file":
+		backing.FileName = text
 	case "disk.mode":
 		backing.DiskMode = text
 	case "disk.sharing":
@@ -394,6 +396,8 @@ func (w *world) set(m *machine, path string, value interface{}) error {
 		return w.setDRS(m, path, text, flag)
 	case "storage_drs":
 		w.setStorageDRS(m, text)
+	case "storage_drs_override":
+		return w.setStorageOverride(m, text)
 	case "question":
 		vm.Runtime.Question = nil
 	default:

@@ -78,3 +78,16 @@ func (w *world) setStorageDRS(m *machine, behavior string) {
 		ds.Parent = &pod.Self
 	}
 }
+
+// Of the machine, in the datastore cluster that it is in now.
+func (w *world) setStorageOverride(m *machine, behavior string) error {
+	for _, ref := range w.object(m).Datastore {
+		ds := simulator.Map.Get(ref).(*simulator.Datastore)
+		if pod, ok := simulator.Map.Get(*ds.Parent).(*simulator.StoragePod); ok {
+			config := &pod.PodStorageDrsEntry.StorageDrsConfig
+			config.VmConfig = []types.StorageDrsVmConfigInfo{{Vm: &m.ref, Behavior: behavior}}
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is in no datastore cluster", m.name)
+}
