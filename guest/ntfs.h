@@ -13,6 +13,11 @@
 #define BF_NTFS_BOOT_SIZE 512
 #define BF_NTFS_RECORD_MAX 4096
 
+/* Exit codes of ntfs-3g.probe.  An inconsistent volume may still be readable. */
+#define BF_NTFS_PROBE_INCONSISTENT 13
+#define BF_NTFS_PROBE_HIBERNATED 14
+#define BF_NTFS_PROBE_UNCLEAN 15
+
 /* False: no NTFS. */
 bool bf_ntfs_volume_record(const unsigned char *boot, uint64_t *ret_offset, size_t *ret_size);
 /* False: no such record.  The record's fixups are applied in place. */

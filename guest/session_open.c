@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "guest/names.h"
+#include "guest/ntfs.h"
 #include "guest/session.h"
 
 static void free_strings_at(char ***at)
@@ -131,6 +132,12 @@ int bf_session_explain_no_root(struct bf_session *session, struct bf_error *err)
         if (bf_streq(type, "crypto_LUKS") || bf_streq(type, "BitLocker"))
             return bf_fail(err, BF_E_GUEST_ENCRYPTED, 0, "%s is encrypted (%s)", filesystem->device,
                            type);
+        /* Nothing can be mounted, so nothing is found: not for want of a system. */
+        if (bf_streq(type, "ntfs") &&
+            guestfs_ntfs_3g_probe(session->g, 0, filesystem->device) == BF_NTFS_PROBE_INCONSISTENT)
+            return bf_fail(err, BF_E_GUEST_DAMAGED, 0,
+                           "the NTFS volume %s is inconsistent and cannot be mounted",
+                           filesystem->device);
         if (type)
             bf_buf_addf(&found, "%s%s on %s", found.length ? ", " : "", type, filesystem->device);
     }

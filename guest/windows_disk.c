@@ -17,10 +17,6 @@
 
 #define LOOK_MOUNT "/look" /* for volumes beside the one with the Windows */
 #define PE_HEAD 4096
-/* Exit codes of ntfs-3g.probe. */
-#define PROBE_INCONSISTENT 13
-#define PROBE_HIBERNATED 14
-#define PROBE_UNCLEAN 15
 
 /* Every call costs a tenth of a second under emulation: the usual spelling is tried first. */
 static char *find_file(struct bf_session *session, const char *path)
@@ -95,9 +91,9 @@ static int look_at_ntfs(struct bf_session *session, const char *device,
     if (windows->device)
         return bf_fail(err, BF_E_GUEST_UNSUPPORTED, 0,
                        "there is a Windows on %s and another one on %s", windows->device, device);
-    windows->hibernated = code == PROBE_HIBERNATED;
-    windows->unclean = code == PROBE_UNCLEAN;
-    windows->damaged = code == PROBE_INCONSISTENT;
+    windows->hibernated = code == BF_NTFS_PROBE_HIBERNATED;
+    windows->unclean = code == BF_NTFS_PROBE_UNCLEAN;
+    windows->damaged = code == BF_NTFS_PROBE_INCONSISTENT;
     windows->device = bf_xstrdup(device);
     windows->directory = bf_xasprintf("%.*s", (int)strlen(BF_WINDOWS_MOUNT "/Windows"), system);
     windows->config = bf_xasprintf("%.*s", (int)(strrchr(system, '/') - system), system);
