@@ -311,8 +311,9 @@ def _gpt(path, parts):
 
 
 def windows(path, version="2016", hibernated=False, dirty_hive=False, dirty_ntfs=False, uefi=False,
-            tools=False, fast_startup=False, giant_hive=False, policy=False, vault=False):
-    """A disk that is recognised as a Windows server; `vault`: with a BitLocker volume beside."""
+            tools=False, fast_startup=False, giant_hive=False, policy=False, vault=False, state=None):
+    """A disk that is recognised as a Windows server; `vault`: with a BitLocker volume beside; `state`: one
+    of ntfs.py, in which its volume is."""
     with tempfile.TemporaryDirectory() as scratch:
         part, mount = pathlib.Path(scratch) / "part", pathlib.Path(scratch) / "mount"
         blank(part, 256 * MIB)
@@ -326,6 +327,8 @@ def windows(path, version="2016", hibernated=False, dirty_hive=False, dirty_ntfs
             run("umount", mount)
         if dirty_ntfs:
             run("ntfsfix", part)
+        if state:
+            state(part)
         if uefi:
             esp = pathlib.Path(scratch) / "esp"
             _efi_partition(esp)

@@ -10,24 +10,26 @@ import subprocess
 import pytest
 
 import disks
+import ntfs
 from boot import nbd_server
 from disks import changed_clusters
 from windows_tree import contents, difference, mounted
 
 MAC = disks.ADAPTER_MAC
-make_2022 = functools.partial(disks.windows, version="2022", uefi=True, tools=True)
+make_2022 = functools.partial(disks.windows, version="2022", uefi=True, tools=True, state=ntfs.unclean)
 make_2012 = functools.partial(disks.windows, version="2012r2", tools=True, fast_startup=True, policy=True,
                               vault=True)
-hibernated = functools.partial(disks.windows, hibernated=True)
-dirty = functools.partial(disks.windows, dirty_hive=True, dirty_ntfs=True)
 giant_hive = functools.partial(disks.windows, giant_hive=True)
 
 
-def act(lab, disk, *actions, drivers=None):
-    """The results of several actions in one session of the appliance."""
+def act(lab, disk, *actions, beside=(), drivers=None):
+    """The results of several actions in one session of the appliance, each on the disk and then on those
+    beside, as if each were the only one."""
     environment = dict(os.environ, LIBGUESTFS_BACKEND="direct", LIBGUESTFS_TMPDIR=str(lab.work),
                        LIBGUESTFS_BACKEND_SETTINGS="force_tcg", LIBGUESTFS_CACHEDIR=str(lab.cache))
     options = ["--virtio-win", drivers] if drivers else []
+    for other in beside:
+        options += ["--beside", other]
     argv = [os.environ["WINDOWS_GUEST"], "--mac", MAC, *options, disk, *actions]
     done = subprocess.run([str(a) for a in argv], check=True, text=True, timeout=300,
                           stdout=subprocess.PIPE, env=environment)
@@ -47,15 +49,16 @@ def drivers(store):
 
 def without_drivers(tree, plan, report, size):
     """The tree has none for this Windows: named in the plan and in the error, and nothing is written."""
-    assert findings(plan) == {"guest-vmware-tools": "info", "convert-no-drivers": "block"}
+    assert findings(plan) == {"guest-ntfs-unclean": "info", "guest-vmware-tools": "info",
+                              "convert-no-drivers": "block"}
     assert report["error"]["code"] == "convert-no-drivers"
     assert f"{tree} has no viostor/2k22/amd64/viostor.inf" in report["error"]["message"]
     assert report["disk_bytes"] == size
 
 
 def test_inspected_and_converted_and_again(lab, made, drivers):
-    """UEFI, drivers of another version, then from an ISO: the plan, the conversion, and a second one that
-    changes nothing."""
+    """UEFI, a snapshot of a running guest, drivers of another version, then from an ISO: the plan, the
+    conversion, and a second one that changes nothing."""
     other, iso = lab.directory / "other", lab.directory / "drivers.iso"
     disks.virtio_win(other, systems=("2k16",))
     disks.virtio_win_iso(iso, drivers)
@@ -68,11 +71,13 @@ def test_inspected_and_converted_and_again(lab, made, drivers):
     assert plan["os"] == {"type": "windows", "product": "Windows Server 2022 Standard",
                           "version": "10.0.20348", "arch": "x86_64"}
     assert (plan["firmware"], plan["root"]) == ("uefi", "/dev/sda2")
-    assert findings(plan) == {"guest-vmware-tools": "info"}
+    assert findings(plan) == {"guest-ntfs-unclean": "info", "guest-vmware-tools": "info"}
     assert [d["from"] for d in plan["drivers"]] == [
         f"{name}/2k22/amd64/" for name in ("viostor", "vioscsi", "NetKVM", "Balloon")]
     assert any("EFI/Boot/bootx64.efi" in text for text in report["changes"])
-    assert report["warnings"] == [] and report["disk_bytes"] > size
+    assert report["warnings"] == ["NTFS's log of /dev/sda2 held changes, which were dropped"]
+    assert again["warnings"] == [] and findings(after) == {"guest-vmware-tools": "info"}
+    assert report["disk_bytes"] > size
     assert again["changes"] == [] and again["disk_bytes"] == report["disk_bytes"]
     assert set(after["facts"]["windows"]["services"]) == {"viostor", "vioscsi"}
     assert changed_clusters(clone) <= 64
@@ -111,17 +116,25 @@ def test_plan_by_the_whole_interface(lab, made, drivers):
     assert changed_clusters(clone) == 0
 
 
-@pytest.mark.parametrize("name,make,found,code", [
-    ("hibernated", hibernated, {"guest-hibernated": "warn"}, "guest-hibernated"),
-    ("dirty", dirty, {"guest-registry-dirty": "warn", "guest-ntfs-dirty": "warn"},
-     "guest-registry-dirty"),
-])
-def test_states_that_are_refused(lab, made, drivers, name, make, found, code):
-    clone = lab.clone(made(f"windows-{name}", make))
-    plan, report = act(lab, clone, "inspect", "convert", drivers=drivers)
-    assert findings(plan) == found
-    assert report["error"]["code"] == code
-    assert changed_clusters(clone) == 0
+STATES = {
+    "hibernated": ({"hibernated": True}, {"guest-hibernated": "warn"}, "guest-hibernated"),
+    "dirty": ({"dirty_hive": True, "dirty_ntfs": True},
+              {"guest-registry-dirty": "warn", "guest-ntfs-dirty": "warn"}, "guest-registry-dirty"),
+    "without-log": ({"state": ntfs.lose_log}, {"guest-ntfs": "block"}, "guest-damaged"),
+    "torn": ({"state": ntfs.tear}, {}, "guest-damaged"),
+}
+
+
+def test_states_that_are_refused(lab, made, drivers):
+    clones = [lab.clone(made(f"windows-{name}", functools.partial(disks.windows, **how)), f"{name}.qcow2")
+              for name, (how, _, _) in STATES.items()]
+    results = act(lab, *clones[:1], "inspect", "convert", beside=clones[1:], drivers=drivers)
+    pairs = zip(STATES, results, results[len(clones):])
+    assert {name: (findings(plan), report.get("error", {}).get("code")) for name, plan, report in pairs} == \
+        {name: tuple(what) for name, (_, *what) in STATES.items()}
+    assert [changed_clusters(clone) for clone in clones] == [0] * len(clones)
+    torn = results[list(STATES).index("torn")]["error"]
+    assert torn["code"] == "guest-damaged" and "inconsistent and cannot be mounted" in torn["message"]
 
 
 @pytest.mark.parametrize("name,make,code,text", [

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Drives guest/windows.h for the tests: several actions in one appliance session.
  *
- *   windows-guest [--virtio-win PATH] [--mac MAC]... [--format F] DISK inspect|convert|PATH...
+ *   windows-guest [--virtio-win PATH] [--mac MAC]... [--beside DISK]... DISK
+ * inspect|convert|PATH...
  *
  * A PATH are the drivers of the actions after it.  LIBGUESTFS_TMPDIR is the working directory.
- * Standard output: a JSON array with the result of each action, or its {"error": ...}, and
- * "disk_bytes", the size of DISK's file after it; it goes on after an error. */
+ * Each DISK beside (qcow2 as all) is a guest of its own, as if it were the only one: the actions
+ * are done on every disk in turn.  Standard output: a JSON array with the result of each action, or
+ * its
+ * {"error": ...}, and "disk_bytes", the size of DISK's file after it; it goes on after an error. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +22,12 @@
 #include "guest/windows.h"
 
 #define MACS_MAX 8
+#define DISKS_MAX 8
+
+struct disks {
+    const char *paths[DISKS_MAX];
+    size_t count;
+};
 
 static struct json_object *act(struct bf_session *session, const char *disk, const char *action,
                                const struct bf_windows_options *options)
@@ -43,20 +52,61 @@ static struct json_object *act(struct bf_session *session, const char *disk, con
     return result;
 }
 
-static int run(struct bf_session *session, struct bf_windows_options *options, const char *format,
-               char **words, struct bf_error *err)
+/* Put the file systems of this disk first and know no others. */
+static int choose(struct bf_session *session, size_t disk, size_t *all, struct bf_error *err)
+{
+    const char *device;
+    size_t found = 0;
+
+    if (bf_session_list_filesystems(session, err) < 0)
+        return -1;
+    if (*all == 0)
+        *all = session->filesystem_count;
+    device = session->devices[disk];
+    for (size_t i = 0; i < *all; i++)
+        if (bf_starts_with(session->filesystems[i].device, device)) {
+            struct bf_filesystem first = session->filesystems[found];
+
+            session->filesystems[found++] = session->filesystems[i];
+            session->filesystems[i] = first;
+        }
+    session->filesystem_count = found;
+    return 0;
+}
+
+static int act_on_all(struct bf_session *session, const struct bf_windows_options *options,
+                      const struct disks *disks, const char *action, struct json_object *results,
+                      struct bf_error *err)
+{
+    size_t all = 0;
+
+    for (size_t i = 0; i < disks->count; i++) {
+        if (disks->count > 1 && choose(session, i, &all, err) < 0)
+            return -1;
+        json_object_array_add(results, act(session, disks->paths[i], action, options));
+    }
+    /* None is lost: they are freed with the session. */
+    if (disks->count > 1)
+        session->filesystem_count = all;
+    return 0;
+}
+
+static int run(struct bf_session *session, struct bf_windows_options *options,
+               const struct disks *disks, char **words, struct bf_error *err)
 {
     bf_auto_json *results = json_object_new_array();
 
-    if (bf_session_add_disk(session, words[0], format, err) < 0 ||
-        bf_windows_add_drivers(session, options->virtio_win, err) < 0 ||
+    for (size_t i = 0; i < disks->count; i++)
+        if (bf_session_add_disk(session, disks->paths[i], "qcow2", err) < 0)
+            return -1;
+    if (bf_windows_add_drivers(session, options->virtio_win, err) < 0 ||
         bf_session_launch(session, err) < 0)
         return -1;
-    for (char **action = words + 1; *action; action++)
+    for (char **action = words; *action; action++)
         if (**action == '/')
             options->virtio_win = *action;
-        else
-            json_object_array_add(results, act(session, words[0], *action, options));
+        else if (act_on_all(session, options, disks, *action, results, err) < 0)
+            return -1;
     if (bf_session_close(session, err) < 0)
         return -1;
     puts(bf_json_text(results));
@@ -67,20 +117,21 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {{"virtio-win", required_argument, NULL, 'v'},
                                             {"mac", required_argument, NULL, 'm'},
-                                            {"format", required_argument, NULL, 'f'},
+                                            {"beside", required_argument, NULL, 'b'},
                                             {NULL, 0, NULL, 0}};
     bf_cleanup(bf_session_done) struct bf_session session = {.g = guestfs_create()};
     bf_auto_error err = BF_ERROR_INIT;
-    const char *macs[MACS_MAX], *format = "qcow2";
+    const char *macs[MACS_MAX];
     struct bf_windows_options windows = {.macs = macs};
+    struct disks disks = {.count = 1};
     int option;
 
     session.tmp_directory = getenv("LIBGUESTFS_TMPDIR");
     while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
         if (option == 'v')
             windows.virtio_win = optarg;
-        else if (option == 'f')
-            format = optarg;
+        else if (option == 'b' && disks.count < DISKS_MAX)
+            disks.paths[disks.count++] = optarg;
         else if (option == 'm' && windows.mac_count < MACS_MAX)
             macs[windows.mac_count++] = optarg;
         else
@@ -88,8 +139,9 @@ int main(int argc, char **argv)
     }
     if (!session.g || !session.tmp_directory || optind >= argc)
         return 2;
+    disks.paths[0] = argv[optind];
     guestfs_set_error_handler(session.g, NULL, NULL);
-    if (run(&session, &windows, format, argv + optind, &err) < 0) {
+    if (run(&session, &windows, &disks, argv + optind + 1, &err) < 0) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
