@@ -200,8 +200,9 @@ static void add_states(struct bf_buf *out, struct json_object *list)
 
 static void add_jobs(struct bf_buf *out, struct json_object *list)
 {
-    static const char *const kinds[] = {"check",   "round",    "launch", "discard",   "cutover",
-                                        "confirm", "rollback", "remove", "retention", "adopt"};
+    static const char *const kinds[] = {"check",     "round",   "launch",      "discard",
+                                        "cutover",   "confirm", "rollback",    "remove",
+                                        "retention", "adopt",   "start-source"};
 
     add_head(out, "jobs_running", "gauge", "Running jobs by kind.");
     for (size_t k = 0; k < bf_array_length(kinds); k++) {

@@ -113,11 +113,11 @@ def test_codes_that_pages_name():
 def test_kinds_of_jobs():
     kinds = set()
     for path in (TOP / "daemon").glob("*.c"):
-        found = re.findall(r"struct bf_job_kind \w+ = \{\s*\.name = \"([a-z]+)\"", path.read_text(encoding="utf-8"))
+        found = re.findall(r"struct bf_job_kind \w+ = \{\s*\.name = \"([a-z-]+)\"", path.read_text(encoding="utf-8"))
         kinds |= set(found)
     assert kinds and set(openapi()["job"]["properties"]["kind"]["enum"]) == kinds
     metrics = text("daemon/api/metrics.c").split("kinds[] = {")[1].split("}")[0]
-    assert set(re.findall(r'"([a-z]+)"', metrics)) == kinds
+    assert set(re.findall(r'"([a-z-]+)"', metrics)) == kinds
 
 
 def test_kinds_in_the_ledger():
