@@ -94,9 +94,9 @@ def adopted(world, machine):
     return NAME
 
 
-def findings(world, machine, target, storage=None, **policy):
+def findings(world, machine, target, storage=None, source="source", **policy):
     """What blocks an adoption."""
-    body = {"source": "source", "machine": machine.id, "target": target, "name": "no", "start": False,
+    body = {"source": source, "machine": machine, "target": target, "name": "no", "start": False,
             "mapping": {**MAP, "storage": storage}, "policy": {**QUICK, **policy}}
     found = world.daemon.post("/replications", body)["findings"]
     world.daemon.do("no", "remove")
@@ -104,19 +104,33 @@ def findings(world, machine, target, storage=None, **policy):
 
 
 def test_prechecks(world, machine):
-    assert findings(world, machine, "admin") == set()
-    assert findings(world, machine, "target") == {"openstack-adopt-rights"}
-    assert findings(world, machine, "admin", "rbd-b") == {"openstack-adopt-type"}
-    assert "adopt-unsupported" in findings(world, machine, "kvm")
+    assert findings(world, machine.id, "admin") == set()
+    assert findings(world, machine.id, "target") == {"openstack-adopt-rights"}
+    assert findings(world, machine.id, "admin", "rbd-b") == {"openstack-adopt-type"}
+    assert "adopt-unsupported" in findings(world, machine.id, "kvm")
     taken = world.source.cloud.post("volumev3", "/snapshots", {"snapshot": {
         "volume_id": machine.data, "name": "an admin's", "force": True}})["snapshot"]["id"]
     world.wait_until(lambda: world.source.cloud.get("volumev3", f"/snapshots/{taken}")["snapshot"]["status"]
                      == "available")
-    assert findings(world, machine, "admin") == {"openstack-adopt-snapshots"}
+    assert findings(world, machine.id, "admin") == {"openstack-adopt-snapshots"}
     world.source.remove("volumev3", f"/snapshots/{taken}")
     with pytest.raises(service.ferry.ApiError) as refused:
-        findings(world, machine, "admin", convert="v2v")
+        findings(world, machine.id, "admin", convert="v2v")
     assert refused.value.code == "bad-input"
+
+
+def test_disks_that_stay(world):
+    """A source that is no cloud knows no place of a disk; and what other machines use is not taken from them."""
+    world.lab.machine("local", ["8M"], start=False, fmt="raw")
+    found = findings(world, "local", "admin", source="kvm")
+    assert "adopt-no-place" in found and "adopt-shared-disk" not in found, found
+    xml = world.lab.virsh("dumpxml", "local", "--inactive")
+    with open(f"{world.directory}/local.xml", "w", encoding="utf-8") as file:
+        file.write(xml.replace("<target dev='sda'", "<shareable/><target dev='sda'"))
+    world.lab.virsh("define", file.name)
+    found = findings(world, "local", "admin", source="kvm")
+    assert {"adopt-no-place", "adopt-shared-disk"} <= found, found
+    world.lab.virsh("undefine", "local")
 
 
 def test_rename_that_was_cut_off(cloud):

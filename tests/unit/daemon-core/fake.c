@@ -96,7 +96,12 @@ uint64_t fake_size_of(const char *path)
     return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
-/* Names in the directory that begin with this. */
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names in the directory that begin with this, sorted. */
 char **fake_names(struct bf_platform *platform, const char *prefix)
 {
     char **found = bf_xcalloc(1024, sizeof(*found));
@@ -109,6 +114,7 @@ char **fake_names(struct bf_platform *platform, const char *prefix)
     }
     if (dir)
         closedir(dir);
+    qsort(found, n, sizeof(*found), compare_names);
     return found;
 }
 
