@@ -459,7 +459,9 @@ def test_interrupted_wait_leaves_the_job(server):
     (["remove", SHOP], 2, "hands its volumes over"), (["show", "nope"], 4, "no replication nope"),
     (["platform", "show", "no pe/ü"], 4, "no platform no pe/ü"),
     (["machine", "show", "old", "nope"], 4, "no machine nope"),
-    (["confirm", SHOP], 5, "confirm is not allowed"), (["platform", "remove", "old"], 5, "used by a replication"),
+    (["confirm", SHOP], 5, "confirm is not allowed"),
+    (["confirm", SHOP, "--force"], 5, "confirm by force is not allowed"),
+    (["platform", "remove", "old"], 5, "used by a replication"),
     (["events", "--last", "x"], 2, "--last")])
 def test_refusals(server, words, code, text):
     done = cli(server, *words)
