@@ -32,6 +32,13 @@ def run(*argv, check=True, timeout=300, **kwargs):
     return done.stdout.strip()
 
 
+def boot_sector(mark="BOOTMARK sector"):
+    """512 bytes that say the mark on the first serial port and stop: a guest for tests of the service itself."""
+    code = bytes.fromhex("31c0 8ed8 be407c ac 84c0 7412 88c4 bafd03 ec a820 74fb 88e0 baf803 ee ebe9 f4 ebfd")
+    text = f"\r\n{mark}\r\n".encode() + b"\0"
+    return code.ljust(0x40, b"\0") + text.ljust(510 - 0x40, b"\0") + b"\x55\xaa"
+
+
 def appliance_cache():
     """An option of the daemon: libguestfs's appliance takes minutes to build, tests share one."""
     cache = os.path.join(os.environ.get("BLOCKFERRY_CACHE", "/var/cache/blockferry-lab"),

@@ -10,14 +10,7 @@ from test_service import ferry, wipe
 __all__ = ["MIB", "Ferry", "boot_sector", "booted", "ferry", "run", "tag_of", "wait_until", "wipe"]
 
 MIB = 1 << 20
-MARK = "BOOTMARK sector"
-
-
-def boot_sector(mark=MARK):
-    """512 bytes that say the mark on the first serial port and stop: a guest for tests of the service itself."""
-    code = bytes.fromhex("31c0 8ed8 be407c ac 84c0 7412 88c4 bafd03 ec a820 74fb 88e0 baf803 ee ebe9 f4 ebfd")
-    text = f"\r\n{mark}\r\n".encode() + b"\0"
-    return code.ljust(0x40, b"\0") + text.ljust(510 - 0x40, b"\0") + b"\x55\xaa"
+boot_sector = ferry.boot_sector
 
 
 def booted(launch):

@@ -141,6 +141,23 @@ def secrets_seen(world, secret):
     return seen
 
 
+def test_a_snapshot_that_comes_late(world):
+    """Nobody could cancel its making: the round has failed by then, and it is removed all the same."""
+    password = world.vc.read("password")
+    world.daemon.call("PATCH", "/platforms/src", {"options": {"task_wait": "1s"}, "password": password})
+    world.vc.trouble("CreateSnapshot_Task", "stuck")
+    ended = world.daemon.wait_job("d", world.daemon.verb("d", "sync")["job"])
+    assert ended["state"] == "failed" and ended["error"]["code"] == "deadline", ended
+    assert world.vc.snapshots() == []
+    world.vc.control(let_go=True)
+    assert len(world.vc.snapshots()) == 1
+    world.daemon.wait_until(lambda: world.vc.snapshots() == [], 30, "the snapshot to go")
+    world.daemon.call("PATCH", "/platforms/src", {"options": {"task_wait": None}, "password": password})
+    world.daemon.do("d", "sync")
+    assert world.last("d")["kind"] == "delta"
+    world.check_bytes("data", "d")
+
+
 def test_killed_while_copying(world):
     """No byte is lost, no snapshot is left, and no secret is seen anywhere."""
     secret = world.vc.read("password").encode()
@@ -273,6 +290,31 @@ def test_a_cutover_that_fails_leaves_no_snapshot(world):
     world.daemon.do("h", "sync")
     assert world.last("h")["kind"] == "delta"
     world.check_bytes("hot", "h")
+
+
+@pytest.mark.parametrize("machine, name", [("hot", "h"), ("small", "e")])
+def test_launch_on_libvirt(world, machine, name):
+    """After the rounds by the mover and by export: the machine that runs at the target has the disks that the last
+    round's snapshot froze."""
+    world.vc.scribble(machine, 40)
+    world.vc.write(machine, 1, 0, ferry.boot_sector())
+    world.daemon.call("PATCH", f"/replications/{name}", {"policy": {
+        "shutdown": "off", "boot_pattern": "BOOTMARK sector", "boot_timeout": "60s"}})
+    world.vc.trouble("RemoveSnapshot_Task", "slow", after=1, ms=1500)  # the cutover's last one
+    job = world.daemon.verb(name, "cutover", yes=True)["job"]
+    world.daemon.wait_until(lambda: (world.daemon.show(name)["launch"] or {}).get("state") == "booted", 60)
+    frozen = [f"{world.vc.dir}/frozen-{machine}-{number}" for number in (1, 2)]
+    for number, path in enumerate(frozen, 1):
+        os.link(world.vc.frozen(machine, number), path)  # it outlives its snapshot
+    assert world.daemon.wait_job(name, job)["state"] == "done"
+    assert world.last(name)["kind"] == "delta" and world.vc.snapshots() == []
+    files = [f for f in world.disk_files(world.target, machine) if "-clone-" in f]  # not what they stand on
+    assert len(files) == 2
+    for number, (path, launched) in enumerate(zip(frozen, files), 1):
+        ferry.run("qemu-img", "compare", "-U", "-f", "raw", path, launched)
+        ferry.run("cmp", path, world.vc.disk(machine, number))
+    world.daemon.do(name, "rollback")
+    assert clean_mover(world)
 
 
 def test_more_disks_than_connections(world):

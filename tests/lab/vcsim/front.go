@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 	"github.com/vmware/govmomi/vim25/xml"
@@ -164,7 +165,7 @@ func (w *world) carryOut(answer *httptest.ResponseRecorder, in *http.Request,
 		return
 	}
 	if t != nil && t.Kind == "stuck" {
-		w.stickTask(answer, in, method, body)
+		w.stickTask(answer, method)
 		return
 	}
 	if t != nil && t.Kind == "task" {
@@ -363,15 +364,18 @@ func remember(task *simulator.Task) {
 	}
 }
 
-// It does nothing until it is let go, and nobody can cancel it.
-func (w *world) stickTask(answer *httptest.ResponseRecorder, in *http.Request, method *simulator.Method, body []byte) {
+// It does nothing until it is let go, and nobody can cancel it.  Then a snapshot is made, whatever became of the
+// session that wanted it; of other methods the task just ends.
+func (w *world) stickTask(answer *httptest.ResponseRecorder, method *simulator.Method) {
 	name := strings.TrimSuffix(method.Name, "_Task")
 	task := simulator.CreateTask(method.This, strings.ToLower(name[:1])+name[1:], nil)
 	task.Info.State = types.TaskInfoStateRunning
 	remember(task)
 	w.stuck[task.Self.Value] = func() {
-		late := httptest.NewRecorder()
-		w.carryOut(late, in, method, body, nil)
+		if req, ok := method.Body.(*types.CreateSnapshot_Task); ok {
+			body := w.object(w.machineByRef(req.This)).CreateSnapshotTask(req).(*methods.CreateSnapshot_TaskBody)
+			w.hook(method, simulator.Map.Get(body.Res.Returnval).(*simulator.Task))
+		}
 		task.Info.State = types.TaskInfoStateSuccess
 	}
 	writeResponse(answer, method.Name+"Response", &struct {
