@@ -133,7 +133,10 @@ int bf_service_verb(struct bf_service *service, const char *name, const char *ve
                        json_object_get_string(json_object_object_get(service->job, "id")));
     if (bf_streq(verb, "confirm"))
         return bf_fail(err, BF_E_STATE_FORBIDS, 0,
-                       "%s is idle: confirm is not allowed (allowed: check, sync, pause)", name);
+                       "%s is idle: confirm%s is not allowed (allowed: check, sync, pause)", name,
+                       body && json_object_get_boolean(json_object_object_get(body, "force"))
+                           ? " by force"
+                           : "");
     if (bf_streq(verb, "pause") || bf_streq(verb, "resume") || bf_streq(verb, "cancel")) {
         bf_json_add_string(row, "state", bf_streq(verb, "pause") ? "paused" : "idle");
         stub_service_event(service, name, "state", verb);
