@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "connectors/front.h"
 
@@ -148,6 +149,21 @@ int bf_platform_open_with(const struct bf_connector_ops *ops, const struct bf_pl
     platform->cancel_fd = bf_steal_fd(cancel_fd);
     *ret_platform = platform;
     return 0;
+}
+
+int bf_platform_check_options(const char *type, struct json_object *options, struct bf_error *err)
+{
+    const struct bf_connector_ops *ops = find_ops(type);
+    bf_auto_json *none = json_object_new_object();
+
+    assert(err && !bf_error_is_set(err));
+    if (!ops)
+        return bf_fail(err, BF_E_PLATFORM_TYPE, 0, "no connector of type \"%s\"", type ? type : "");
+    if (!ops->check_options)
+        return 0;
+    int rc = ops->check_options(options ? options : none, err);
+    assert((rc == -1) == bf_error_is_set(err));
+    return rc;
 }
 
 int bf_platform_open(const struct bf_platform_conf *conf, struct bf_platform **ret_platform,

@@ -48,6 +48,10 @@ struct bf_platform_conf {
 
 int bf_platform_open(const struct bf_platform_conf *conf, struct bf_platform **ret_platform,
                      struct bf_error *err) __attribute__((warn_unused_result));
+/* What is wrong with options by themselves, before a platform is opened: names, values, what goes
+ * together.  Asks nobody and blocks on nothing: any thread.  options NULL: none. */
+int bf_platform_check_options(const char *type, struct json_object *options, struct bf_error *err)
+    __attribute__((warn_unused_result));
 void bf_platform_close(struct bf_platform *platform); /* NULL allowed */
 /* Make the call in progress, and all later ones but removals, end with BF_E_CANCELLED. */
 void bf_platform_cancel(struct bf_platform *platform);

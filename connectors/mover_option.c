@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "connectors/option.h"
 
 #define WORD "mover"
 
@@ -46,21 +47,14 @@ int bf_mover_option_text(struct json_object *options, unsigned number, const cha
     return bf_json_opt_string(options, "options", name, ret, err);
 }
 
-/* The command line gives numbers as texts. */
 static int parse_slots(struct json_object *options, struct bf_mover_option *mover, unsigned most,
                        struct bf_error *err)
 {
     bf_auto_free char *name = name_of(mover->number, "_slots");
-    struct json_object *value = NULL;
-    uint64_t slots = 0;
+    uint64_t slots = mover->slots;
 
-    if (!json_object_object_get_ex(options, name, &value) || !value)
-        return 0;
-    if (bf_parse_u64(json_object_get_string(value), &slots, err) < 0 || slots < 1 || slots > most) {
-        bf_error_clear(err);
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.%s: expected a number from 1 to %u", name,
-                       most);
-    }
+    if (bf_option_u64(options, name, 1, most, &slots, err) < 0)
+        return -1;
     mover->slots = (unsigned)slots;
     return 0;
 }

@@ -108,6 +108,8 @@ struct bf_connector_ops {
     /* Required.  `conf` and what it points to may go away after open. */
     int (*open)(const struct bf_platform_conf *conf, struct bf_platform **ret_platform,
                 struct bf_error *err);
+    /* Optional: all are taken until open.  Of options that may be an empty object, never NULL. */
+    int (*check_options)(struct json_object *options, struct bf_error *err);
     void (*close)(struct bf_platform *platform); /* frees the handle */
     int (*info)(struct bf_platform *platform, struct bf_platform_info *ret_info,
                 struct bf_error *err);

@@ -68,7 +68,8 @@ int bf_service_report(struct bf_service *service, const char *name, struct json_
                       struct bf_error *err);
 
 /* --- changes without a platform --- */
-/* body: {"name","type","url","user"?,"password"?,"options"?}; the password is sealed at once. */
+/* body: {"name","type","url","user"?,"password"?,"options"?}; the password is sealed at once.  What
+ * is wrong with the options by themselves is told now, what the platform says of them by a test. */
 int bf_service_platform_add(struct bf_service *service, struct json_object *body,
                             struct json_object **ret, struct bf_error *err);
 /* body: {"url"?,"user"?,"password"?,"options"?,"yes"?}; what is not given stays, options are merged

@@ -78,7 +78,7 @@ static int check_url(const char *url, struct bf_error *err)
 
 /* Options are stored and shown in clear, too.  None of any connector has such a name: whoever gives
  * one means the password. */
-static int check_options(struct json_object *options, struct bf_error *err)
+static int check_secrets(struct json_object *options, struct bf_error *err)
 {
     static const char *const words[] = {"password", "passwd", "secret", "token"};
 
@@ -122,7 +122,8 @@ static int fill_row(struct bf_service *service, struct json_object *body,
         bf_json_opt_string(body, "", "password", &password, err) != 0 ||
         bf_json_opt_object(body, "", "options", &options, err) != 0 ||
         bf_name_check(name, "name", err) != 0 || check_type(type, err) != 0 ||
-        check_url(url, err) != 0 || check_options(options, err) != 0 ||
+        check_url(url, err) != 0 || check_secrets(options, err) != 0 ||
+        bf_platform_check_options(type, options, err) != 0 ||
         (user && check_text(user, USER_MAX_BYTES, "user", err) != 0))
         return -1;
     bf_uuid_new(id);
@@ -167,7 +168,8 @@ static void replace(char **text, const char *by)
     *text = bf_xstrdup(by);
 }
 
-static void merge_options(struct bf_platform_row *row, struct json_object *patch)
+static int merge_options(struct bf_platform_row *row, struct json_object *patch,
+                         struct bf_error *err)
 {
     bf_auto_json *options = bf_context_parse(row->options);
 
@@ -178,7 +180,10 @@ static void merge_options(struct bf_platform_row *row, struct json_object *patch
         else
             json_object_object_del(options, key);
     }
+    if (bf_platform_check_options(row->type, options, err) != 0)
+        return -1;
     replace(&row->options, json_object_object_length(options) ? bf_json_text(options) : NULL);
+    return 0;
 }
 
 /* Does anything lead to this platform: a replication, or what the ledger says is there? */
@@ -234,7 +239,7 @@ static int change_row(struct bf_service *service, struct json_object *body,
         bf_json_opt_string(body, "", "password", &password, err) != 0 ||
         bf_json_opt_object(body, "", "options", &options, err) != 0 ||
         bf_json_opt_bool(body, "", "yes", &yes, err) != 0 || (url && check_url(url, err) != 0) ||
-        check_options(options, err) != 0 ||
+        check_secrets(options, err) != 0 ||
         (user && check_text(user, USER_MAX_BYTES, "user", err) != 0) ||
         (url && change_url(service, row, url, yes, err) != 0))
         return -1;
@@ -252,9 +257,7 @@ static int change_row(struct bf_service *service, struct json_object *body,
     }
     if (user)
         replace(&row->user, user);
-    if (options)
-        merge_options(row, options);
-    return 0;
+    return options ? merge_options(row, options, err) : 0;
 }
 
 static int tell_change(struct bf_service *service, const char *name, struct json_object *body,

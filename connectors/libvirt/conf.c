@@ -9,6 +9,10 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "connectors/libvirt/session.h"
+#include "connectors/option.h"
+
+#define NBD_PORT_FIRST 10900
+#define NBD_PORT_COUNT 100
 
 /* "qemu:///system" and "qemu+unix://..." are this host; so is a host part of "localhost". */
 static bool url_is_local(const char *url)
@@ -161,15 +165,17 @@ static int parse_options(struct json_object *options, struct bf_libvirt_conf *co
     const char *scratch = NULL, *sockets = NULL, *console = NULL, *pool = NULL;
     const char *address = NULL, *tls = NULL, *accel = "auto";
 
-    if (bf_json_check_fields(options, "options", known, err) < 0 ||
+    conf->nbd_port_first = NBD_PORT_FIRST;
+    conf->nbd_port_count = NBD_PORT_COUNT;
+    if (bf_option_check_names(options, known, NULL, err) < 0 ||
         bf_json_opt_string(options, "options", "scratch_directory", &scratch, err) < 0 ||
         bf_json_opt_string(options, "options", "socket_directory", &sockets, err) < 0 ||
         bf_json_opt_string(options, "options", "console_directory", &console, err) < 0 ||
         bf_json_opt_string(options, "options", "pool", &pool, err) < 0 ||
         bf_json_opt_string(options, "options", "nbd_address", &address, err) < 0 ||
-        bf_json_opt_u64(options, "options", "nbd_port_first", &conf->nbd_port_first, err) < 0 ||
-        bf_json_opt_u64(options, "options", "nbd_port_count", &conf->nbd_port_count, err) < 0 ||
-        bf_json_opt_bool(options, "options", "nbd_tls", &conf->nbd_tls, err) < 0 ||
+        bf_option_u64(options, "nbd_port_first", 1, 65535, &conf->nbd_port_first, err) < 0 ||
+        bf_option_u64(options, "nbd_port_count", 1, 65535, &conf->nbd_port_count, err) < 0 ||
+        bf_option_bool(options, "nbd_tls", &conf->nbd_tls, err) < 0 ||
         bf_json_opt_string(options, "options", "tls_directory", &tls, err) < 0 ||
         bf_json_opt_string(options, "options", "accel", &accel, err) < 0)
         return -1;
@@ -179,8 +185,7 @@ static int parse_options(struct json_object *options, struct bf_libvirt_conf *co
         copy_directory("console_directory", console, &conf->console_directory, err) < 0 ||
         copy_directory("tls_directory", tls, &conf->tls_directory, err) < 0)
         return -1;
-    if (conf->nbd_port_first < 1 || conf->nbd_port_count < 1 ||
-        conf->nbd_port_first + conf->nbd_port_count > 65536)
+    if (conf->nbd_port_first + conf->nbd_port_count > 65536)
         return bf_fail(err, BF_E_BAD_INPUT, 0,
                        "options.nbd_port_first, nbd_port_count: not a range of TCP ports");
     conf->pool = bf_xstrdup(pool);
@@ -191,6 +196,8 @@ static int parse_options(struct json_object *options, struct bf_libvirt_conf *co
 static int parse(const struct bf_platform_conf *conf, struct bf_libvirt_conf *out,
                  struct bf_error *err)
 {
+    bf_auto_json *none = json_object_new_object();
+
     if (check_url(conf->url, err) < 0)
         return -1;
     out->url = bf_xstrdup(conf->url);
@@ -198,9 +205,7 @@ static int parse(const struct bf_platform_conf *conf, struct bf_libvirt_conf *ou
     out->password = bf_secret_copy(conf->password);
     out->work_directory = bf_xstrdup(conf->work_directory);
     out->local = url_is_local(conf->url);
-    out->nbd_port_first = 10900;
-    out->nbd_port_count = 100;
-    if (conf->options && parse_options(conf->options, out, err) < 0)
+    if (parse_options(conf->options ? conf->options : none, out, err) < 0)
         return -1;
     if (!out->nbd_address && !out->local)
         out->nbd_address = url_host(conf->url);
@@ -218,6 +223,15 @@ int bf_libvirt_conf_parse(const struct bf_platform_conf *conf, struct bf_libvirt
     }
     *ret_conf = out;
     return 0;
+}
+
+int bf_libvirt_check_options(struct json_object *options, struct bf_error *err)
+{
+    struct bf_libvirt_conf conf = {0};
+    int rc = parse_options(options, &conf, err);
+
+    bf_libvirt_conf_done(&conf);
+    return rc;
 }
 
 void bf_libvirt_conf_done(struct bf_libvirt_conf *conf)

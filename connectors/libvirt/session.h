@@ -39,6 +39,8 @@ struct bf_libvirt_conf {
 };
 int bf_libvirt_conf_parse(const struct bf_platform_conf *conf, struct bf_libvirt_conf *ret_conf,
                           struct bf_error *err);
+/* Without its URL; see ops.h. */
+int bf_libvirt_check_options(struct json_object *options, struct bf_error *err);
 void bf_libvirt_conf_done(struct bf_libvirt_conf *conf);
 
 struct bf_libvirt {

@@ -370,6 +370,7 @@ extern const struct bf_connector_ops bf_libvirt_ops;
 const struct bf_connector_ops bf_libvirt_ops = {
     .type = "libvirt",
     .open = bf_libvirt_open,
+    .check_options = bf_libvirt_check_options,
     .close = bf_libvirt_close,
     .info = libvirt_info,
     .machines = bf_libvirt_machines,

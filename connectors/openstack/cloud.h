@@ -61,6 +61,8 @@ struct bf_cloud_conf {
 };
 int bf_cloud_conf_parse(const struct bf_platform_conf *conf, struct bf_cloud_conf *ret_conf,
                         struct bf_error *err);
+/* Without URL, login and clouds.yaml; see ops.h. */
+int bf_cloud_check_options(struct json_object *options, struct bf_error *err);
 void bf_cloud_conf_done(struct bf_cloud_conf *conf);
 /* The entry `cloud` of a clouds.yaml (with the secure.yaml beside it), all scalars as text. */
 int bf_clouds_yaml_read(const char *path, const char *cloud, struct json_object **ret_entry,

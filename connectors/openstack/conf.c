@@ -8,10 +8,12 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "connectors/openstack/cloud.h"
+#include "connectors/option.h"
 
 #define CLOUD_URL "cloud:"
 /* What PCI slots Nova's default machine has left. */
 #define DEFAULT_MOVER_SLOTS 20
+#define MOVER_SLOTS_MAX 60
 #define DEFAULT_CLOUDS_YAML "/etc/openstack/clouds.yaml"
 #define DEFAULT_DEVICES "/dev/disk/by-id"
 
@@ -147,39 +149,7 @@ static int check_known(struct json_object *options, struct bf_error *err)
     for (size_t i = 0; i < bf_array_length(others); i++)
         known[count++] = others[i];
     known[count] = NULL;
-    return bf_json_check_fields(options, "options", known, err);
-}
-
-/* The command line gives all values as text. */
-static int take_bool(struct json_object *options, const char *name, bool *value_io,
-                     struct bf_error *err)
-{
-    struct json_object *value = bf_cloud_at(options, name);
-
-    if (!json_object_is_type(value, json_type_string))
-        return bf_json_opt_bool(options, "options", name, value_io, err);
-    if (!bf_streq(json_object_get_string(value), "true") &&
-        !bf_streq(json_object_get_string(value), "false"))
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.%s: expected true or false", name);
-    *value_io = bf_streq(json_object_get_string(value), "true");
-    return 0;
-}
-
-static int take_slots(struct json_object *options, unsigned *slots, struct bf_error *err)
-{
-    struct json_object *value = bf_cloud_at(options, "mover_slots");
-    uint64_t number = 0;
-
-    if (!value)
-        return 0;
-    if (bf_parse_u64(json_object_get_string(value), &number, err) < 0 || number < 1 ||
-        number > 60) {
-        bf_error_clear(err);
-        return bf_fail(err, BF_E_BAD_INPUT, 0,
-                       "options.mover_slots: expected a number from 1 to 60");
-    }
-    *slots = (unsigned)number;
-    return 0;
+    return bf_option_check_names(options, known, NULL, err);
 }
 
 /* All of it or nothing. */
@@ -209,6 +179,7 @@ static int take_options(struct bf_cloud_conf *conf, struct json_object *options,
                         const char **ret_clouds_yaml, struct bf_error *err)
 {
     const char *multi_disk = "sequential", *boot = "volume";
+    uint64_t slots = 0;
     bool verify = true;
 
     if (check_known(options, err) < 0 ||
@@ -216,9 +187,10 @@ static int take_options(struct bf_cloud_conf *conf, struct json_object *options,
         bf_json_opt_string(options, "options", "clouds_yaml", ret_clouds_yaml, err) < 0 ||
         bf_json_opt_string(options, "options", "multi_disk", &multi_disk, err) < 0 ||
         bf_json_opt_string(options, "options", "boot", &boot, err) < 0 ||
-        take_bool(options, "verify", &verify, err) < 0 ||
-        take_bool(options, "config_drive", &conf->config_drive, err) < 0 ||
-        take_slots(options, &conf->mover_slots, err) < 0 || check_mover(conf, err) < 0)
+        bf_option_bool(options, "verify", &verify, err) < 0 ||
+        bf_option_bool(options, "config_drive", &conf->config_drive, err) < 0 ||
+        bf_option_u64(options, "mover_slots", 1, MOVER_SLOTS_MAX, &slots, err) < 0 ||
+        check_mover(conf, err) < 0)
         return -1;
     if (!verify && !conf->pin_sha256)
         return bf_fail(err, BF_E_BAD_INPUT, 0,
@@ -227,6 +199,7 @@ static int take_options(struct bf_cloud_conf *conf, struct json_object *options,
         return bf_fail(err, BF_E_BAD_INPUT, 0, "options.multi_disk: expected sequential or pause");
     if (!bf_streq(boot, "volume") && !bf_streq(boot, "image"))
         return bf_fail(err, BF_E_BAD_INPUT, 0, "options.boot: expected volume or image");
+    conf->mover_slots = (unsigned)slots;
     conf->boot_from_image = bf_streq(boot, "image");
     conf->multi_disk = bf_streq(multi_disk, "pause") ? BF_CLOUD_PAUSE : BF_CLOUD_SEQUENTIAL;
     return 0;
@@ -239,6 +212,14 @@ static int check_path(const char *name, const char *path, struct bf_error *err)
     if (path && path[0] != '/')
         return bf_fail(err, BF_E_BAD_INPUT, 0, "options.%s: expected an absolute path", name);
     return 0;
+}
+
+static int check_paths(const struct bf_cloud_conf *conf, struct bf_error *err)
+{
+    if (check_path("cacert", conf->cacert, err) < 0 ||
+        check_path("ceph_conf", conf->ceph_conf, err) < 0)
+        return -1;
+    return check_path("devices", conf->devices, err);
 }
 
 /* As the tools take it: with "/v3", with a final slash, or without both. */
@@ -315,10 +296,7 @@ static int parse(const struct bf_platform_conf *conf, struct bf_cloud_conf *out,
         out->user = bf_xstrdup(conf->user);
         out->password = bf_secret_copy(conf->password);
     }
-    if (fix_url(out, err) < 0 || check_login(out, err) < 0 ||
-        check_path("cacert", out->cacert, err) < 0 ||
-        check_path("ceph_conf", out->ceph_conf, err) < 0 ||
-        check_path("devices", out->devices, err) < 0)
+    if (fix_url(out, err) < 0 || check_login(out, err) < 0 || check_paths(out, err) < 0)
         return -1;
     out->work_directory = bf_xstrdup(conf->work_directory);
     set_defaults(out);
@@ -336,6 +314,18 @@ int bf_cloud_conf_parse(const struct bf_platform_conf *conf, struct bf_cloud_con
     }
     *ret_conf = out;
     return 0;
+}
+
+int bf_cloud_check_options(struct json_object *options, struct bf_error *err)
+{
+    struct bf_cloud_conf conf = {0};
+    const char *clouds_yaml = NULL;
+    int rc = take_options(&conf, options, &clouds_yaml, err);
+
+    if (rc == 0)
+        rc = check_paths(&conf, err);
+    bf_cloud_conf_done(&conf);
+    return rc;
 }
 
 void bf_cloud_conf_done(struct bf_cloud_conf *conf)

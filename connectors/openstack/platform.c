@@ -178,6 +178,7 @@ extern const struct bf_connector_ops bf_openstack_ops;
 const struct bf_connector_ops bf_openstack_ops = {
     .type = "openstack",
     .open = bf_cloud_open,
+    .check_options = bf_cloud_check_options,
     .close = bf_cloud_close,
     .info = cloud_info,
     .machines = bf_cloud_machines,

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "connectors/option.h"
 #include "connectors/vmware/other_plugin.h"
 
 #define NFC_PER_HOST 4
@@ -82,31 +83,19 @@ static int copy_path(const char *name, const char *value, char **ret, struct bf_
     return 0;
 }
 
-/* At least one, or no disk could ever be read. */
-static int parse_count(const char *name, const char *text, uint64_t *ret, struct bf_error *err)
-{
-    if (text && (bf_parse_u64(text, ret, err) < 0 || *ret < 1 || *ret > COUNT_MAX)) {
-        bf_error_clear(err);
-        return bf_fail(err, BF_E_BAD_INPUT, 0, "options.%s: expected a number from 1 to %d", name,
-                       COUNT_MAX);
-    }
-    return 0;
-}
-
 static int parse_limits(struct json_object *options, struct bf_vmware_conf *conf,
                         struct bf_error *err)
 {
-    const char *host = NULL, *all = NULL, *wait = NULL, *task = NULL;
+    const char *wait = NULL, *task = NULL;
 
     conf->nfc_per_host = NFC_PER_HOST;
     conf->nfc_in_all = NFC_IN_ALL;
     conf->nfc_wait_s = NFC_WAIT_S;
-    if (bf_json_opt_string(options, "options", "nfc_per_host", &host, err) < 0 ||
-        bf_json_opt_string(options, "options", "nfc_in_all", &all, err) < 0 ||
+    /* At least one, or no disk could ever be read. */
+    if (bf_option_u64(options, "nfc_per_host", 1, COUNT_MAX, &conf->nfc_per_host, err) < 0 ||
+        bf_option_u64(options, "nfc_in_all", 1, COUNT_MAX, &conf->nfc_in_all, err) < 0 ||
         bf_json_opt_string(options, "options", "nfc_wait", &wait, err) < 0 ||
-        bf_json_opt_string(options, "options", "task_wait", &task, err) < 0 ||
-        parse_count("nfc_per_host", host, &conf->nfc_per_host, err) < 0 ||
-        parse_count("nfc_in_all", all, &conf->nfc_in_all, err) < 0)
+        bf_json_opt_string(options, "options", "task_wait", &task, err) < 0)
         return -1;
     if (wait && bf_parse_duration(wait, &conf->nfc_wait_s, err) < 0)
         return bf_fail_in(err, "options.nfc_wait");
@@ -186,26 +175,11 @@ static int parse_thumbprint(const char *text, char **ret, struct bf_error *err)
     return 0;
 }
 
-static int check_known(struct json_object *options, struct bf_error *err)
-{
-    static const char *const texts[] = {"ca_file",           "fingerprint",    "thumbprint",
-                                        "library_directory", "library_config", "transports",
-                                        "scratch_directory", "read_path",      "trust_cbt",
-                                        "nfc_per_host",      "nfc_in_all",     "nfc_wait",
-                                        "task_wait",         "plugin",         "plugin_parameters"};
-    size_t count = bf_array_length(texts);
-    bf_auto_free const char **known =
-        bf_xcalloc(count + (size_t)json_object_object_length(options) + 1, sizeof(*known));
-
-    memcpy(known, texts, sizeof(texts));
-    json_object_object_foreach(options, key, value)
-    {
-        (void)value;
-        if (bf_mover_option_is(key, mover_suffixes))
-            known[count++] = key;
-    }
-    return bf_json_check_fields(options, "options", known, err);
-}
+static const char *const known[] = {
+    "ca_file",        "fingerprint",  "thumbprint",        "library_directory",
+    "library_config", "transports",   "scratch_directory", "read_path",
+    "trust_cbt",      "nfc_per_host", "nfc_in_all",        "nfc_wait",
+    "task_wait",      "plugin",       "plugin_parameters", NULL};
 
 static int parse_options(struct json_object *options, struct bf_vmware_conf *conf,
                          struct bf_error *err)
@@ -213,7 +187,7 @@ static int parse_options(struct json_object *options, struct bf_vmware_conf *con
     const char *ca = NULL, *pin = NULL, *thumb = NULL, *library = NULL, *config = NULL;
     const char *transports = "nbdssl", *scratch = NULL, *path = "auto", *trust = "yes";
 
-    if (check_known(options, err) < 0 ||
+    if (bf_option_check_names(options, known, mover_suffixes, err) < 0 ||
         bf_json_opt_string(options, "options", "ca_file", &ca, err) < 0 ||
         bf_json_opt_string(options, "options", "fingerprint", &pin, err) < 0 ||
         bf_json_opt_string(options, "options", "thumbprint", &thumb, err) < 0 ||
@@ -270,6 +244,15 @@ int bf_vmware_conf_parse(const struct bf_platform_conf *conf, struct bf_vmware_c
     }
     *ret_conf = out;
     return 0;
+}
+
+int bf_vmware_check_options(struct json_object *options, struct bf_error *err)
+{
+    struct bf_vmware_conf conf = {0};
+    int rc = parse_options(options, &conf, err);
+
+    bf_vmware_conf_done(&conf);
+    return rc;
 }
 
 void bf_vmware_conf_done(struct bf_vmware_conf *conf)

@@ -42,4 +42,6 @@ struct bf_vmware_conf {
 };
 int bf_vmware_conf_parse(const struct bf_platform_conf *conf, struct bf_vmware_conf *ret_conf,
                          struct bf_error *err);
+/* Without its URL; see ops.h. */
+int bf_vmware_check_options(struct json_object *options, struct bf_error *err);
 void bf_vmware_conf_done(struct bf_vmware_conf *conf);

@@ -85,6 +85,7 @@ static int vmware_resources(struct bf_platform *platform, struct json_object **r
 const struct bf_connector_ops bf_vmware_ops = {
     .type = "vmware",
     .open = bf_vmware_open,
+    .check_options = bf_vmware_check_options,
     .close = bf_vmware_close,
     .info = vmware_info,
     .machines = bf_vmware_machines,

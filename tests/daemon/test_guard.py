@@ -156,6 +156,21 @@ def test_a_platform_is_changed(daemon):
     refused(lambda: daemon.call("PATCH", "/platforms/q", {"user": "x"}), "no-such-platform")
 
 
+def test_wrong_options_are_refused_at_once(daemon):
+    """Not when the platform is asked for the first time, which may be days later."""
+    wrong = (({"pol": "a"}, "options.pol", "pool"), ({"accel": "fast"}, "options.accel", "kvm"),
+             ({"nbd_port_first": "x"}, "options.nbd_port_first", "65535"))
+    for options, *words in wrong:
+        refused(lambda one=options: daemon.post("/platforms", {**PLATFORM, "options": one}), "bad-input", *words)
+    assert daemon.get("/platforms")["platforms"] == []
+    daemon.post("/platforms", {**PLATFORM, "options": {"nbd_port_first": "65000"}})
+    for options, *words in wrong + (({"nbd_port_count": 1000}, "not a range"),):
+        refused(lambda one=options: daemon.call("PATCH", "/platforms/p", {"options": one}), "bad-input", *words)
+    assert daemon.get("/platforms/p")["options"] == {"nbd_port_first": "65000"}
+    row = daemon.call("PATCH", "/platforms/p", {"options": {"nbd_port_first": None, "nbd_port_count": 1000}})
+    assert row["options"] == {"nbd_port_count": 1000}
+
+
 def add_replication(daemon, platform, number, name):
     """A row that nothing is known of: no platform has to answer for this."""
     daemon.stop()

@@ -163,7 +163,7 @@ def test_options_of_platforms():
     for page in sorted((TOP / "docs/platforms").glob("*.md")):
         body = page.read_text(encoding="utf-8")
         conf = TOP / "connectors" / page.stem / "conf.c"
-        names = set(re.findall(r'"options", "(\w+)"', conf.read_text(encoding="utf-8")))
+        names = set(re.findall(r'(?:"options", |bf_option_\w+\(options, )"(\w+)"', conf.read_text(encoding="utf-8")))
         names |= set(re.findall(r'\{"(\w+)", (?:LOGIN|CLOUD|OURS), ', conf.read_text(encoding="utf-8")))
         assert len(names) > 5
         for name in names:
