@@ -61,7 +61,9 @@ int bf_vmware_areas_add_page(xmlNodePtr page, uint64_t size_bytes, uint64_t *off
         uint64_t at = bf_vmware_number(area, "start", UINT64_MAX);
         uint64_t size = bf_vmware_number(area, "length", 0);
 
-        if (at < start || at >= size_bytes || size == 0 || size > UINT64_MAX - at)
+        /* What lies between the page's end and an area behind it was not looked at. */
+        if (at < start || at > start + length || at >= size_bytes || size == 0 ||
+            size > UINT64_MAX - at)
             return bf_fail(err, BF_E_PROTOCOL, 0,
                            "QueryChangedDiskAreas: area of %llu bytes at %llu, page at %llu",
                            (unsigned long long)size, (unsigned long long)at,

@@ -4,7 +4,8 @@
  * Invariants kept here:
  *   - The answer is asked for page by page until the pages cover the disk; a page without areas
  *     is not the end, and a page that covers nothing is an error (invariant 3 of the service).
- *   - An area outside of its page or before the last one is an error, never silently taken.
+ *   - An area behind its page or before the last one is an error, never silently taken; one that
+ *     reaches beyond its page makes the page longer.
  *   - A change id is opaque but for one doubt: its last part counts up within an epoch, the part
  *     before the slash.  Another epoch, or a number that went back, is no baseline.
  *

@@ -225,6 +225,9 @@ static int fetch(struct bf_vmware *vw, const struct bf_vmware_moment *moment,
     int rc = begin_lease(&lease, moment->snapshot, err);
     if (rc == 0)
         rc = transfer(&lease, fd, err);
+    /* Its name says that it is whole, also after the host's power has failed. */
+    if (rc == 0 && fdatasync(fd) < 0)
+        rc = bf_fail(err, BF_E_SYSTEM, errno, "%s", part);
     if (lease.id) {
         bf_auto_error ignored = BF_ERROR_INIT;
         bool removing = atomic_exchange(&vw->base.removing, true); /* this must get out */

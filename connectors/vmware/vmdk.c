@@ -18,8 +18,12 @@
 #define DEFLATE 1
 #define MARKER_HEAD 12
 #define MARKER_END 0
+#define MARKER_TABLE 1
+#define MARKER_FOOTER 3
+#define DIRECTORY_AT_END UINT64_MAX
+#define FLAG_REDUNDANT (1U << 1)
 
-enum state { HEADER, SKIP, MARKER, GRAIN, END };
+enum state { HEADER, SKIP, MARKER, GRAIN, TABLE, END };
 
 struct bf_vmdk {
     int fd;
@@ -32,6 +36,11 @@ struct bf_vmdk {
     unsigned char *input; /* what is being put together: a sector, or a grain's bytes */
     size_t have, want, input_size;
     unsigned char *grain;
+    uint64_t grains;   /* that came */
+    uint64_t entries;  /* of tables: grains that should have come */
+    size_t tables;     /* sectors of a table that are still to come */
+    bool lacks_footer; /* one must come before the end */
+    bool counts;       /* `entries` names each grain once */
 };
 
 struct bf_vmdk *bf_vmdk_new(int fd, uint64_t size_bytes)
@@ -95,6 +104,8 @@ static int read_header(struct bf_vmdk *vmdk, struct bf_error *err)
         return bf_fail(err, BF_E_DISK_CHANGED, 0, "exported disk: %llu sectors, expected %llu",
                        (unsigned long long)capacity,
                        (unsigned long long)(vmdk->size_bytes / SECTOR));
+    vmdk->lacks_footer = get64(h + 56) == DIRECTORY_AT_END;
+    vmdk->counts = vmdk->lacks_footer && !(flags & FLAG_REDUNDANT);
     vmdk->grain_bytes = (size_t)grain * SECTOR;
     vmdk->grain = malloc(vmdk->grain_bytes);
     /* Deflated noise is a little longer than it was. */
@@ -123,6 +134,7 @@ static int write_grain(struct bf_vmdk *vmdk, struct bf_error *err)
     size_t wanted = vmdk->grain_bytes, done = 0;
     int rc = uncompress(vmdk->grain, &length, vmdk->input + MARKER_HEAD, (uLong)vmdk->compressed);
 
+    vmdk->grains++;
     if (vmdk->size_bytes - offset < wanted)
         wanted = (size_t)(vmdk->size_bytes - offset);
     if (rc != Z_OK || length < wanted)
@@ -141,18 +153,46 @@ static int write_grain(struct bf_vmdk *vmdk, struct bf_error *err)
     return 0;
 }
 
+/* Where grains are, by sector; 0: nowhere, 1: zeroes. */
+static void read_table(struct bf_vmdk *vmdk)
+{
+    for (size_t at = 0; at < SECTOR; at += sizeof(uint32_t))
+        vmdk->entries += get32(vmdk->input + at) > 1;
+    if (--vmdk->tables == 0)
+        vmdk->state = MARKER;
+}
+
+/* The end is a sector of zeroes, which a hole in the stream is as well. */
+static int read_end(struct bf_vmdk *vmdk, struct bf_error *err)
+{
+    if (vmdk->lacks_footer)
+        return bad(err, "its end comes before its footer; grains so far", vmdk->grains);
+    if (vmdk->counts && vmdk->grains < vmdk->entries)
+        return bf_fail(err, BF_E_PROTOCOL, 0, "exported disk: %llu grains came of %llu",
+                       (unsigned long long)vmdk->grains, (unsigned long long)vmdk->entries);
+    vmdk->state = END;
+    return 0;
+}
+
 static int read_marker(struct bf_vmdk *vmdk, struct bf_error *err)
 {
     uint64_t value = get64(vmdk->input);
     uint32_t size = get32(vmdk->input + 8);
 
     if (size == 0) {
-        if (get32(vmdk->input + MARKER_HEAD) == MARKER_END) {
-            vmdk->state = END;
-            return 0;
-        }
+        uint32_t type = get32(vmdk->input + MARKER_HEAD);
+
+        if (type == MARKER_END)
+            return read_end(vmdk, err);
         if (value > OVERHEAD_MAX)
             return bad(err, "a table of so many sectors", value);
+        if (type == MARKER_TABLE && value > 0) {
+            vmdk->tables = (size_t)value;
+            vmdk->state = TABLE;
+            return 0;
+        }
+        if (type == MARKER_FOOTER)
+            vmdk->lacks_footer = false;
         vmdk->skip = value * SECTOR;
         vmdk->state = SKIP;
         return 0;
@@ -177,6 +217,8 @@ static int step(struct bf_vmdk *vmdk, struct bf_error *err)
         rc = read_header(vmdk, err);
     else if (vmdk->state == MARKER)
         rc = read_marker(vmdk, err);
+    else if (vmdk->state == TABLE)
+        read_table(vmdk);
     if (rc < 0)
         return -1;
     if (vmdk->state == GRAIN) {

@@ -3,8 +3,10 @@
  *
  * The form (VMware's "Virtual Disk Format" 5.0): a header sector, a descriptor, and from the
  * header's "overHead" on markers at sector boundaries: a grain (its LBA, its size, deflated bytes),
- * or tables, which say nothing that the grains have not said, or the end.  Grains that are not
- * there read as zero, so the file has to be a new one.
+ * or tables, or the end.  Grains that are not there read as zero, so the file has to be a new one;
+ * and a stream that lost some would be a disk with holes.  So the grains that came are counted
+ * against the tables, and the end, a sector of zeroes, is believed only after the footer (where the
+ * header says that there is one, as hosts do).
  *
  * The stream is not trusted: sizes are bounded before memory or the file is touched.  A stream
  * that ends before its end marker is an error, never a short disk.

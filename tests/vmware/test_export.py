@@ -66,7 +66,7 @@ def test_opened_twice_is_exported_once(vc, exported):
     rounds.complete(snapshot)
 
 
-@pytest.mark.parametrize("kind", ["drop", "end"])
+@pytest.mark.parametrize("kind", ["drop", "end", "zeroes"])
 @pytest.mark.parametrize("where", [0, 300, 70000, 400000])
 def test_a_stream_that_breaks_off(vc, exported, where, kind):
     rounds = Rounds(exported, vc, "web1")

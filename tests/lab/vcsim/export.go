@@ -93,6 +93,9 @@ func (w *world) serveNFC(out http.ResponseWriter, in *http.Request) {
 	if t != nil && t.Kind == "end" { // in order, but too early
 		sink = &cutter{out: out, left: t.MS, quiet: true}
 	}
+	if t != nil && t.Kind == "zeroes" { // of the right length, but zeroes from there on
+		sink = &cutter{out: out, left: t.MS, zeroes: true}
+	}
 	if t != nil && t.Kind == "slow" {
 		time.Sleep(time.Duration(t.MS) * time.Millisecond)
 	}
@@ -106,15 +109,21 @@ func (w *world) serveNFC(out http.ResponseWriter, in *http.Request) {
 }
 
 type cutter struct {
-	out   io.Writer
-	left  int
-	quiet bool
+	out    io.Writer
+	left   int
+	quiet  bool
+	zeroes bool
 }
 
 func (c *cutter) Write(data []byte) (int, error) {
 	if len(data) > c.left {
 		n, _ := c.out.Write(data[:c.left])
+		rest := len(data) - c.left
 		c.left = 0
+		if c.zeroes {
+			m, err := c.out.Write(make([]byte, rest))
+			return n + m, err
+		}
 		if c.quiet {
 			return len(data), nil
 		}
