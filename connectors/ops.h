@@ -33,6 +33,9 @@ struct bf_source_ops {
     int (*prepare)(struct bf_platform *platform, const char *machine_id, struct bf_error *err);
     int (*drop_baseline)(struct bf_platform *platform, const char *machine_id, const char *baseline,
                          struct bf_error *err);
+    /* Optional: what is read cannot outlive its snapshot. */
+    int (*check_snapshot)(struct bf_platform *platform, const char *snapshot_ref,
+                          struct bf_error *err);
     /* Optional: the variables cannot be had.  Not called for machines with a BIOS. */
     int (*firmware_vars)(struct bf_platform *platform, const struct bf_machine *machine,
                          char **ret_data, size_t *ret_size, char **ret_note, struct bf_error *err);

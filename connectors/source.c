@@ -125,6 +125,19 @@ void bf_source_close_disk(struct bf_source_disk *disk)
     disk->platform->ops->source->close_disk(disk);
 }
 
+int bf_source_check_snapshot(struct bf_platform *platform, const char *snapshot_ref,
+                             struct bf_error *err)
+{
+    assert(snapshot_ref);
+    bf_front_enter(platform, err);
+    if (!platform->ops->source)
+        return no_source(platform, err);
+    int rc = platform->ops->source->check_snapshot
+                 ? platform->ops->source->check_snapshot(platform, snapshot_ref, err)
+                 : 0;
+    return bf_front_leave(platform, rc, err);
+}
+
 int bf_source_release(struct bf_platform *platform, const char *machine_id,
                       const char *snapshot_ref, struct bf_error *err)
 {

@@ -80,6 +80,11 @@ int bf_source_open_disk(struct bf_platform *platform, const char *snapshot_ref, 
 const struct bf_endpoint_spec *bf_source_disk_spec(const struct bf_source_disk *disk);
 void bf_source_close_disk(struct bf_source_disk *disk);
 
+/* Asked when its disks are copied, before any of that is believed: is the snapshot still there?  On
+ * some platforms reading goes on when somebody has removed it, and what is read then is of no one
+ * moment.  Gone: BF_E_SNAPSHOT_FAILED.  Fallback: it is, or reading would have failed. */
+int bf_source_check_snapshot(struct bf_platform *platform, const char *snapshot_ref,
+                             struct bf_error *err);
 /* Remove the snapshot itself (not the baseline it made). */
 int bf_source_release(struct bf_platform *platform, const char *machine_id,
                       const char *snapshot_ref, struct bf_error *err);

@@ -369,6 +369,17 @@ static int still_there(struct bf_job *job, const char *disk_key, struct bf_error
     return 0;
 }
 
+/* All were read to the end: of what the snapshot froze? */
+static int check_snapshot(struct bf_job *job, struct bf_error *err)
+{
+    const char *ref = bf_context_text(bf_context_object(bf_round_context(job), "snapshot"), "ref");
+    struct bf_platform *source;
+
+    if (bf_job_source(job, &source, err) != 0 || bf_source_check_snapshot(source, ref, err) != 0)
+        return bf_fail_in(err, "what was copied is not believed");
+    return 0;
+}
+
 static int close_disks(struct open_disk *open, size_t count, struct bf_error *err)
 {
     int result = 0;
@@ -423,6 +434,8 @@ static int copy_some(struct bf_job *job, struct open_disk *open, struct bf_copy_
     if (r == 0)
         r = bf_copier_run(job, tasks + first, end - first, bf_job_inputs(job)->policy.retries,
                           still_there, err);
+    if (r == 0) /* while they are still open */
+        r = check_snapshot(job, err);
     if (close_disks(open + first, end - first, err) != 0)
         r = -1;
     *ret_end = end;

@@ -176,6 +176,17 @@ static int source_open_disk(struct bf_platform *platform, const char *snapshot_r
     return 0;
 }
 
+static int source_check_snapshot(struct bf_platform *platform, const char *snapshot_ref,
+                                 struct bf_error *err)
+{
+    bf_auto_vmware_moment moment = {0};
+    bf_auto_vmware_machine *machine = NULL;
+
+    if (bf_vmware_moment_read(snapshot_ref, &moment, err) < 0)
+        return -1;
+    return check_there(bf_vmware_of(platform), &moment, &machine, err);
+}
+
 /* The variables are in the machine's .nvram file, in VMware's own form. */
 static int source_firmware_vars(struct bf_platform *platform, const struct bf_machine *machine,
                                 char **ret_data, size_t *ret_size, char **ret_note,
@@ -196,6 +207,7 @@ const struct bf_source_ops bf_vmware_source_ops = {
     .snapshot = bf_vmware_snapshot,
     .open_disk = source_open_disk,
     .close_disk = source_close_disk,
+    .check_snapshot = source_check_snapshot,
     .release = bf_vmware_release,
     .release_tag = bf_vmware_release_tag,
     .firmware_vars = source_firmware_vars,

@@ -202,6 +202,25 @@ def test_the_vcenter_restarts_while_copying(world):
     world.daemon.wait_until(lambda: world.vc.snapshots() == [], 30, "the snapshot to go")
 
 
+def test_the_snapshot_is_removed_while_it_is_read(world):
+    """Reading goes on: of what, nobody knows.  Nothing of it is believed."""
+    points = [p["number"] for p in world.daemon.list("d", "points")]
+    world.vc.scribble("data", 37, writes=40)
+    world.vc.standin(slow_ms=100)
+    job = world.daemon.verb("d", "sync")["job"]
+    world.daemon.wait_until(lambda: [j for j in world.daemon.list("d", "jobs") if j["id"] == job
+                                     and (j["progress"] or {}).get("done_bytes")], 30)
+    world.vc.control(machine="data", vanish=True)
+    world.vc.standin()
+    ended = world.daemon.wait_job("d", job)
+    assert ended["state"] == "failed" and ended["error"]["code"] == "snapshot-failed", ended
+    assert "not believed" in ended["error"]["message"], ended
+    assert [p["number"] for p in world.daemon.list("d", "points")] == points
+    world.daemon.do("d", "sync")
+    assert world.last("d")["kind"] == "delta"
+    world.check_bytes("data", "d")
+
+
 def test_the_library_breaks_down_once(world):
     """One read fails: the copy is made again, and goes on."""
     world.vc.scribble("data", 40)
