@@ -45,6 +45,12 @@ static char *disk_doubt(const struct bf_vmware_moment *before, const struct bf_v
         return bf_xasprintf("its size was %llu bytes, now it is %llu",
                             (unsigned long long)last->size_bytes,
                             (unsigned long long)disk->size_bytes);
+    /* Below a snapshot of others a machine can be reverted to where it was before our last round,
+     * and the numbers of its change ids go on from there until they are past ours.  Its files are
+     * new ones then. */
+    if (before->parent && last->file && disk->file && !bf_streq(last->file, disk->file))
+        return bf_xasprintf("its file was %s, now it is %s: the machine was reverted, or moved",
+                            last->file, disk->file);
     return bf_vmware_change_id_doubt(last->change_id, disk->change_id);
 }
 

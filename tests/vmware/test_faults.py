@@ -108,6 +108,30 @@ def test_a_change_id_that_went_back(rounds):
     assert "reverted" in snapshot["disks"]["2000"]["reason"]
 
 
+def with_other_file(baseline):
+    moment = json.loads(baseline)
+    moment["disks"][0]["file"] = "[LocalDS_0] web1/disk1-000007.vmdk"
+    return json.dumps(moment)
+
+
+def test_a_revert_that_change_ids_do_not_show(vc, rounds):
+    """To a snapshot of others that our last round stood on, and other backups have counted the ids up since."""
+    vc.control(machine="web1", foreign_snapshots=1)
+    snapshot, _ = rounds.round()
+    assert rounds.deltas(snapshot) == [False, False] and "a snapshot was made" in snapshot["disks"]["2000"]["reason"]
+    rounds.baseline = with_other_file(rounds.baseline)
+    snapshot, _ = rounds.round()
+    assert rounds.deltas(snapshot) == [False, True] and "reverted, or moved" in snapshot["disks"]["2000"]["reason"]
+    snapshot, _ = rounds.round()
+    assert rounds.deltas(snapshot) == [True, True]
+    vc.control(machine="web1", vanish=True)
+    # Where there is nothing to revert to, names of files say nothing: some storage makes new ones each time.
+    rounds.round()
+    rounds.baseline = with_other_file(rounds.baseline)
+    snapshot, _ = rounds.round()
+    assert rounds.deltas(snapshot) == [True, True]
+
+
 def test_tracking_is_not_trusted(vc, rounds):
     rounds.seam.reopen(trust_cbt="no")
     snapshot = rounds.snapshot()
