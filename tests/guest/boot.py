@@ -58,6 +58,15 @@ class Machine:
         return self.text()
 
 
+def mark_of(machine):
+    """What the guest tells of itself when it has booted."""
+    console = machine.wait(r"BOOTMARK .*failed=\S+")
+    mark = re.search(r"BOOTMARK .*failed=\S+", console)
+    assert mark, console[-3000:]
+    assert "Initramfs unpacking failed" not in console
+    return mark[0]
+
+
 def boot(images, pattern, scratch, seconds=240, uefi=False):
     with Machine(images, scratch / "machine", uefi) as machine:
         return machine.wait(pattern, seconds)

@@ -53,7 +53,8 @@ def digest(path):
 
 def overlay(path, base, size=None):
     """A clone of a point: a qcow2 layer on the base, of its size or a larger one."""
-    run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", pathlib.Path(base).resolve(),
+    form = "qcow2" if pathlib.Path(base).suffix == ".qcow2" else "raw"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", pathlib.Path(base).resolve(),
         path, *([size] if size else []))
 
 
@@ -116,6 +117,17 @@ def ext4(path, tree, size=128 * MIB):
         part = pathlib.Path(scratch) / "part"
         blank(part, size)
         run("mke2fs", "-q", "-t", "ext4", "-F", "-d", tree, part)
+        _partitioned(path, part, "83")
+
+
+def shrunk(path, disk, mib):
+    """The ext4 of a disk's first partition, made as small, on a disk of its own without a boot sector."""
+    with tempfile.TemporaryDirectory() as scratch:
+        part = pathlib.Path(scratch) / "part"
+        run("dd", f"if={disk}", f"of={part}", "bs=1M", "skip=1", "conv=sparse", "status=none")
+        run("e2fsck", "-fy", part, stderr=subprocess.DEVNULL)
+        run("resize2fs", part, f"{mib}M", stderr=subprocess.DEVNULL)
+        os.truncate(part, mib * MIB)
         _partitioned(path, part, "83")
 
 
