@@ -63,7 +63,8 @@ class Machine:
         world = self.world
         server = world.servers(world.target)[NAME]
         assert server["status"] == "ACTIVE" and self.status() == "SHUTOFF"
-        volumes = [one["id"] for one in server["os-extended-volumes:volumes_attached"]]
+        disks = world.target.cloud.get("compute", f"/servers/{server['id']}/os-volume_attachments")["volumeAttachments"]
+        volumes = [one["volumeId"] for one in sorted(disks, key=lambda one: one["device"])]  # Nova lists in any order
         assert [self.image(volume) for volume in volumes] == self.images
         assert self.names() == sorted(f"volume-{volume}" for volume in volumes)
         assert server["addresses"]["prod"][0]["addr"] == ADDRESS
