@@ -145,8 +145,6 @@ int bf_service_points(struct bf_service *service, const char *name, struct json_
 {
     if (bf_streq(name, "slow disk"))
         bf_sleep_ms(11000);
-    if (bf_streq(name, "slow disk"))
-        bf_sleep_ms(11000);
     return of_replication(service, name, "points", ret, err);
 }
 
