@@ -69,7 +69,8 @@ def test_what_one_leaves_the_others_get(world):
     seen = []
 
     def look():
-        time.sleep(2)
+        world.daemon.wait_until(lambda: limits_of(world)["copies"] == 3, 30, "three copies")
+        time.sleep(1)  # until each has told its rate
         for _ in range(12):  # each copy tells its rate twice a second
             time.sleep(0.25)
             seen.append(limits_of(world))

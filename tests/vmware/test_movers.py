@@ -247,8 +247,8 @@ def test_storage_drs_and_the_mover(vc, moved):
     ("bad-input", {"mover2": None}, "options.mover2 is not set"),
     ("bad-input", {"mover2_slots": "46"}, "options.mover2_slots: expected a number from 1 to 45"),
     ("bad-input", {"mover2": "the first"}, "is another mover already"),
-    ("bad-json", {"mover10": "vm-1"}, "mover10"), ("bad-json", {"mover1": "vm-1"}, "mover1"),
-    ("bad-json", {"mover2_size": "1"}, "mover2_size")])
+    ("bad-input", {"mover10": "vm-1"}, "mover10"), ("bad-input", {"mover1": "vm-1"}, "mover1"),
+    ("bad-input", {"mover2_size": "1"}, "mover2_size")])
 def test_options_that_are_none(vc, moved, options, code, changes, word):
     wrong = {k: v for k, v in {**options, **changes}.items() if v is not None}
     if changes.get("mover2"):

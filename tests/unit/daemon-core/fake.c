@@ -3,7 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,16 +19,19 @@
 const char *fake_console;
 
 static struct {
+    pthread_mutex_t lock; /* a test plans while jobs run */
     char call[32];
     enum bf_error_code code;
-    atomic_int count;
-} planned;
+    int count;
+} planned = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void fake_fail(const char *call, enum bf_error_code code, int count)
 {
+    pthread_mutex_lock(&planned.lock);
     snprintf(planned.call, sizeof(planned.call), "%s", call);
     planned.code = code;
-    atomic_store(&planned.count, count);
+    planned.count = count;
+    pthread_mutex_unlock(&planned.lock);
 }
 
 struct fake *fake_of(struct bf_platform *platform)
@@ -38,10 +41,13 @@ struct fake *fake_of(struct bf_platform *platform)
 
 int fake_planned(const char *call, struct bf_error *err)
 {
-    if (strcmp(planned.call, call) != 0 || atomic_load(&planned.count) <= 0)
-        return 0;
-    atomic_fetch_sub(&planned.count, 1);
-    return bf_fail(err, planned.code, 0, "the test wants %s to fail", call);
+    pthread_mutex_lock(&planned.lock);
+    enum bf_error_code code = planned.code;
+    bool fails = strcmp(planned.call, call) == 0 && planned.count > 0;
+    if (fails)
+        planned.count--;
+    pthread_mutex_unlock(&planned.lock);
+    return fails ? bf_fail(err, code, 0, "the test wants %s to fail", call) : 0;
 }
 
 int fake_enter(struct bf_platform *platform, const char *call, struct bf_error *err)
