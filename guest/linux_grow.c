@@ -75,21 +75,42 @@ static void tell_volume(struct bf_session *session, const char *device)
     bf_session_did(session, device, "its volume group has the new room");
 }
 
-static int grow_volume(struct bf_session *session, const char *device, bool only_look,
-                       struct bf_error *err)
+/* By UUID: LVM has the appliance's names of devices, in which the disks may stand in another order
+ * than they were given in (libguestfs translates names, but not those of this call). */
+static bool is_volume(const struct guestfs_lvm_pv *volume, const char *uuid)
 {
+    size_t length = 0;
+
+    for (; uuid && *uuid; uuid++) {
+        if (*uuid == '-')
+            continue;
+        if (length == sizeof(volume->pv_uuid) || *uuid != volume->pv_uuid[length++])
+            return false;
+    }
+    return length == sizeof(volume->pv_uuid);
+}
+
+static int grow_volume(struct bf_session *session, const struct bf_filesystem *content,
+                       bool only_look, struct bf_error *err)
+{
+    const char *device = content->device;
     bf_cleanup(free_volumes_at) struct guestfs_lvm_pv_list *volumes = guestfs_pvs_full(session->g);
 
-    for (size_t i = 0; volumes && i < volumes->len; i++) {
+    if (!volumes)
+        return bf_session_fail(session, device, err);
+    for (size_t i = 0; i < volumes->len; i++) {
         const struct guestfs_lvm_pv *volume = &volumes->val[i];
 
-        if (!bf_streq(volume->pv_name, device) ||
-            (int64_t)(volume->dev_size - volume->pv_size) < WORTH_BYTES)
+        if (!is_volume(volume, content->uuid))
             continue;
+        if ((int64_t)(volume->dev_size - volume->pv_size) < WORTH_BYTES)
+            return 0;
         if (!only_look && guestfs_pvresize(session->g, device) < 0)
             return bf_session_fail(session, device, err);
         tell_volume(session, device);
+        return 0;
     }
+    bf_session_warn(session, "%s: LVM does not list it; its volume group has no new room", device);
     return 0;
 }
 
@@ -102,7 +123,7 @@ static int grow_content(struct bf_session *session, const struct bf_filesystem *
         return 0;
     }
     if (bf_streq(content->type, "LVM2_member"))
-        return grow_volume(session, content->device, false, err);
+        return grow_volume(session, content, false, err);
     if (!only_look && grow_mounted(session, content, err) < 0)
         return -1;
     bf_session_did(session, content->device, "the file system fills it");
@@ -156,7 +177,7 @@ static int grow_disk(struct bf_session *session, const char *device, bool only_l
     int64_t end;
 
     if (whole)
-        return bf_streq(whole->type, "LVM2_member") ? grow_volume(session, device, only_look, err)
+        return bf_streq(whole->type, "LVM2_member") ? grow_volume(session, whole, only_look, err)
                                                     : 0;
     table = guestfs_part_get_parttype(session->g, device);
     list = guestfs_part_list(session->g, device);
