@@ -239,10 +239,13 @@ class Udev(threading.Thread):
         self.project, self.server, self.directory = project, server, directory
         self.devices = {}
         self.ended = threading.Event()
+        self.own = []
+        self.own = self.attached()  # its root disk; Nova lists them in any order
 
     def attached(self):
         path = f"/servers/{self.server}/os-volume_attachments"
-        return [one["volumeId"] for one in self.project.cloud.get("compute", path)["volumeAttachments"]][1:]
+        listed = self.project.cloud.get("compute", path)["volumeAttachments"]
+        return [one["volumeId"] for one in listed if one["volumeId"] not in self.own]
 
     def run(self):
         while not self.ended.wait(0.2):
