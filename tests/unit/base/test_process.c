@@ -448,7 +448,9 @@ static void test_after_fork(void)
         bool good = bf_streq(text, "x\n");
 
         free(text);
-        _exit(good ? 0 : 1);
+        /* Not by _exit(): valgrind would blame it for what its parent's threads had in hand. */
+        execl("/bin/sh", "sh", "-c", good ? "exit 0" : "exit 1", (char *)NULL);
+        _exit(2);
     }
     waitpid(pid, &status, 0);
     is_int(status, 0, "a forked program starts children, too");
