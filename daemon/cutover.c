@@ -155,6 +155,15 @@ static int switch_off(struct bf_job *job, struct bf_platform *source, const char
     return bf_launch_shut_down(job, source, machine_id, may_force, "the source", err);
 }
 
+int bf_cutover_source_power(struct bf_job *job, struct bf_platform **ret_source,
+                            enum bf_power *ret_power, struct bf_error *err)
+{
+    if (bf_job_source(job, ret_source, err) != 0)
+        return -1;
+    return bf_platform_power(*ret_source, bf_job_inputs(job)->replication.machine_id, ret_power,
+                             err);
+}
+
 static int stop_source(struct bf_job *job, struct bf_error *err)
 {
     struct json_object *context = bf_job_context(job);
@@ -162,8 +171,7 @@ static int stop_source(struct bf_job *job, struct bf_error *err)
     struct bf_platform *source;
     enum bf_power power;
 
-    if (bf_job_source(job, &source, err) != 0 ||
-        bf_platform_power(source, machine_id, &power, err) != 0)
+    if (bf_cutover_source_power(job, &source, &power, err) != 0)
         return -1;
     if (!bf_context_i64(context, "stopping_us")) {
         bf_json_add_i64(context, "stopping_us", bf_utc_us());
@@ -209,8 +217,7 @@ static int power_on(struct bf_job *job, struct bf_error *err)
     struct bf_platform *source;
     enum bf_power power;
 
-    if (bf_job_source(job, &source, err) != 0 ||
-        bf_platform_power(source, machine_id, &power, err) != 0 ||
+    if (bf_cutover_source_power(job, &source, &power, err) != 0 ||
         bf_platform_power_on(source, machine_id, err) != 0)
         return -1;
     if (power == BF_POWER_OFF) /* the request was heard, and its end is undone */
@@ -262,8 +269,7 @@ static int source_still_off(struct bf_job *job, struct bf_error *err)
     struct bf_platform *source;
     enum bf_power power;
 
-    if (bf_job_source(job, &source, err) != 0 ||
-        bf_platform_power(source, bf_job_inputs(job)->replication.machine_id, &power, err) != 0)
+    if (bf_cutover_source_power(job, &source, &power, err) != 0)
         return -1;
     if (power == BF_POWER_OFF)
         return 0;

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "connectors/connector.h"
 #include "daemon/job.h"
 
 /* Steps; the precheck also looks for a machine of the name that the launch will have. */
@@ -15,6 +16,10 @@ int bf_cutover_shut_down(struct bf_job *job, struct bf_error *err);
 int bf_cutover_power_on_again(struct bf_job *job, struct bf_error *err); /* undo of it */
 /* Start the launch, if the source is off still. */
 int bf_cutover_start(struct bf_job *job, struct bf_error *err);
+
+/* For steps: the source's power, and the source for what follows from it. */
+int bf_cutover_source_power(struct bf_job *job, struct bf_platform **ret_source,
+                            enum bf_power *ret_power, struct bf_error *err);
 
 /* Main thread: a kind's begin() without what it asks for itself, and its end().  A cutover that was
  * refused or cancelled before it touched the source leaves state and schedule as they were. */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/context.h"
+#include "daemon/cutover.h"
 #include "daemon/job.h"
 #include "daemon/launch.h"
 #include "daemon/service_private.h"
@@ -349,8 +350,7 @@ static int start_source(struct bf_job *job, struct bf_error *err)
     struct bf_platform *source;
     enum bf_power power;
 
-    if (bf_job_source(job, &source, err) != 0 ||
-        bf_platform_power(source, machine_id, &power, err) != 0)
+    if (bf_cutover_source_power(job, &source, &power, err) != 0)
         return -1;
     return power == BF_POWER_OFF ? bf_platform_power_on(source, machine_id, err) : 0;
 }
